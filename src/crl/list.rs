@@ -328,8 +328,7 @@ impl Crl {
 
     /// Its number in hexadecimal.
     pub(super) fn number_text(&self) -> Option<String> {
-        let number = self.number.as_ref();
-        number.map(|number| hex::encode(number.octets()))
+        self.number.as_ref().map(Number::text)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Signature> {

@@ -1,4 +1,5 @@
 use super::der::{self, Value};
+use crate::util::hex;
 
 /// A non-negative number of any size, its octets without leading zeros.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -15,6 +16,11 @@ impl Number {
 
     pub(super) fn octets(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The number in hexadecimal.
+    pub(super) fn text(&self) -> String {
+        hex::encode(self.octets())
     }
 }
 

@@ -6,13 +6,14 @@ use std::sync::{Arc, Weak};
 
 use super::evaluation_time::EvaluationTime;
 use super::list::Crl;
+use super::number::Number;
 use super::store::CrlSet;
 use super::succession::Contradiction;
 use super::verdict::{date, time};
 use super::{DecidingCrl, LoadError};
 use crate::telemetry::metrics;
 use crate::util::calendar::rfc3339;
-use crate::util::{clock, hex};
+use crate::util::clock;
 
 /// The longest name of a scope, in characters: a label is no place for a document.
 const LONGEST: usize = 200;
@@ -121,7 +122,7 @@ fn log_orphan(delta: &Crl) {
     tracing::error!(
         issuer = %delta.issuer,
         number = delta.number_text(),
-        base = delta.base.as_ref().map(|base| hex::encode(base.octets())),
+        base = delta.base.as_ref().map(Number::text),
         "a delta CRL is over a complete list that is not here: what was revoked between the complete list that is here and \
          that one is not known, so publish the list with the number of its base, or a later one"
     );
@@ -134,7 +135,7 @@ impl CrlSet {
         let active = self.in_force(clock::seconds());
         let orphans = active.filter(|list| self.is_orphan(list));
         orphans.map(|list| {
-            let base = list.base.as_ref().map(|base| hex::encode(base.octets()));
+            let base = list.base.as_ref().map(Number::text);
             (list.issuer.to_string(), base.unwrap_or_default())
         })
     }

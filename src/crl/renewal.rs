@@ -73,8 +73,11 @@ impl CrlSet {
                 // It holds up nothing, but what it revokes is not taken back by what came before it.
                 let waits = standing == Standing::Waiting;
                 let is_left = |new: &&Arc<Crl>| {
-                    let contradicts = new.contradicts(list);
-                    contradicts && waits || !contradicts && new.is_older_than(list)
+                    if new.contradicts(list) {
+                        waits
+                    } else {
+                        new.is_older_than(list)
+                    }
                 };
                 if standing != Standing::Replaced && in_its_place.iter().all(is_left) {
                     kept.push(Arc::clone(list));

@@ -198,7 +198,7 @@ async fn sources_of_every_kind_combine() {
     }
 }
 
-/// bcrypt looks at no more than 72 bytes: whoever made the hash of a longer password must hear why it is never right.
+/// bcrypt reads 72 bytes at most. The log says why a longer password is never right, for the answer does not.
 #[tokio::test]
 async fn a_password_that_is_too_long_for_its_hash_is_refused_and_the_reason_logged_without_it() {
     let long = "long-".repeat(15);
