@@ -1,5 +1,6 @@
 //! Who asks, from the head of a request.
 
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use http::{Extensions, Request};
@@ -11,6 +12,7 @@ use super::digest::HashName;
 use super::password_check::PasswordCheck;
 use super::situation::{Client, Situation, peer};
 use super::throttle::{self, Guess};
+use super::turns::Claim;
 use super::validity::Circumstances;
 use crate::middleware::wiring;
 use crate::oci::{Action, Route, RouteError};
@@ -217,8 +219,8 @@ impl Authentication {
                 return Decision::Made(self.let_in(principal.clone(), situation));
             }
         }
-        let source = situation.client.ip().map(throttle::source);
-        if let Err(refusal) = self.passwords.check_room(source) {
+        let claim = self.claim(situation.client.ip(), user);
+        if let Err(refusal) = self.passwords.check_room(claim) {
             return Decision::Made(Err(refusal));
         }
         let candidates = own.candidates(user);
@@ -258,6 +260,14 @@ impl Authentication {
         match &self.throttle {
             Some(throttle) => throttle.check(|| situation.client.ip(), guess),
             None => Ok(()),
+        }
+    }
+
+    /// What the queue for the verification of passwords has to know of this client.
+    pub(super) fn claim(&self, client: Option<IpAddr>, user: &[u8]) -> Claim {
+        match &self.throttle {
+            Some(throttle) => throttle.claim(client, user),
+            None => Claim::of(client.map(throttle::source)),
         }
     }
 

@@ -10,7 +10,7 @@ use super::authorization::UserPass;
 use super::credentials::Candidates;
 use super::digest::HashName;
 use super::situation::{Client, Situation};
-use super::throttle::{self, Guess};
+use super::throttle::Guess;
 use crate::{Principal, Refusal};
 
 /// The verification of a password, off this worker. Boxed: it takes milliseconds anyway.
@@ -88,9 +88,9 @@ impl Attempt {
         };
         let still = || self.authentication.check(self.guess(), &situation);
         let passwords = &self.authentication.passwords;
-        let source = self.client.map(throttle::source);
+        let claim = self.authentication.claim(self.client, &self.user);
         let hash = passwords
-            .verify(self.user.clone(), password, candidates, source, still)
+            .verify(self.user.clone(), password, candidates, claim, still)
             .await;
         // What came of it is counted by the caller of this.
         self.open = false;

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::credentials::Candidates;
 use super::digest::HashName;
-use super::turns::{Full, Source, Turns};
+use super::turns::{Claim, Full, Turns};
 use super::verified_cache::VerifiedCache;
 use crate::Refusal;
 use crate::util::seldom::Seldom;
@@ -21,8 +21,10 @@ pub struct PasswordOptions {
     /// How many are verified at a time, each on one thread beside the async workers: so much of the
     /// processors they take at most. Default: half of the processors, at least one.
     pub concurrent: NonZeroUsize,
-    /// How many may wait for their turn; more are refused at once. Sources take turns, and where the queue is
-    /// full, the one that has most in it gives up its newest for one that has fewer. Default 32.
+    /// How many may wait for their turn; more are refused at once. Sources take turns. Where the queue is
+    /// full, the source that has most in it gives up its newest for one that has fewer; of sources with as
+    /// many, one at which passwords failed lately ([`ThrottleOptions`](super::ThrottleOptions)) does for one
+    /// with fewer failures, or at which this user's was right within a day. Default 32.
     pub waiting: usize,
     /// How many right ones are remembered. Default 4096.
     pub remembered: usize,
@@ -100,8 +102,8 @@ impl Passwords {
     }
 
     /// Refuses as [`Passwords::verify`] would at once, for less.
-    pub(super) fn check_room(&self, source: Source) -> Result<(), Refusal> {
-        Ok(self.0.turns.check_room(source)?)
+    pub(super) fn check_room(&self, claim: Claim) -> Result<(), Refusal> {
+        Ok(self.0.turns.check_room(claim)?)
     }
 
     /// The hash that this password has, among these. `still` is asked when its turn has come.
@@ -110,10 +112,10 @@ impl Passwords {
         user: Zeroizing<Vec<u8>>,
         password: Zeroizing<Vec<u8>>,
         candidates: Candidates,
-        source: Source,
+        claim: Claim,
         still: impl FnOnce() -> Result<(), Refusal>,
     ) -> Result<HashName, Refusal> {
-        let turn = self.0.turns.take(source).await?;
+        let turn = self.0.turns.take(claim).await?;
         still()?;
         let passwords = self.clone();
         let work = tokio::task::spawn_blocking(move || {

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use super::debts::{Exhausted, Failures};
 use super::generated::is_generated;
+use super::turns::Claim;
 use super::verified_cache::VerifiedCache;
 use crate::Refusal;
 use crate::source::NetworkSet;
@@ -182,6 +183,18 @@ impl Throttle {
             if known.recall(&proof).is_none() {
                 known.remember(proof, ());
             }
+        }
+    }
+
+    /// What a queue has to know of a client that shows a password for this id.
+    pub(super) fn claim(&self, client: Option<IpAddr>, id: &[u8]) -> Claim {
+        let source = client.map(source);
+        match source {
+            Some(key) if !self.is_exempt(client) => Claim {
+                lane: (source, self.is_known(key, id)),
+                failures: self.0.sources.owed((key, true)),
+            },
+            _ => Claim::of(source),
         }
     }
 

@@ -3,13 +3,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// So many turns at a time. Who has to wait does so behind its own source: sources take turns, so that one with
-/// many waiting delays another by one of its own, and gives up its newest where the queue is full.
+/// So many turns at a time. Who has to wait does so in its own lane: lanes take turns, so that one with many
+/// waiting delays another by one of its own. Where the queue is full, the longest lane gives up its newest for a
+/// shorter one, and among lanes of one length the one with the worst standing for one with a better: so many
+/// sources that guess keep nobody out, however few each of them has waiting.
 #[derive(Clone)]
 pub(super) struct Turns(Arc<Inner>);
 
-/// A caller's source; those without a known address are one.
-pub(super) type Source = Option<u128>;
+/// Who asks for a turn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    pub(super) lane: Lane,
+    /// How many failures its source has that are not forgiven yet.
+    pub(super) failures: u32,
+}
+
+/// A caller's source, of which those without a known address are one, and whether it was seen to be this caller's
+/// own: so its neighbours there are not in its lane.
+pub(super) type Lane = (Option<u128>, bool);
+
+/// Better is less: a source with failures is behind those without any, and behind each caller's own.
+type Standing = (bool, u32);
 
 struct Inner {
     queue: Mutex<Queue>,
@@ -18,50 +32,69 @@ struct Inner {
 
 struct Queue {
     free: usize,
-    /// The sources in the order of their turns, each with at least one that waits.
-    sources: VecDeque<(Source, VecDeque<oneshot::Sender<Turn>>)>,
+    /// The lanes in the order of their turns, each with at least one that waits.
+    lanes: VecDeque<(Lane, VecDeque<Waiting>)>,
+}
+
+struct Waiting {
+    standing: Standing,
+    turn: oneshot::Sender<Turn>,
 }
 
 /// A turn, which ends when this is dropped.
 pub(super) struct Turn(Option<Arc<Inner>>);
 
-/// The queue is full, and no other source has more in it.
+/// The queue is full, and no lane has to give up a place for this one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Full;
+
+impl Claim {
+    /// Of a source without failures.
+    pub(super) fn of(source: Option<u128>) -> Self {
+        Self {
+            lane: (source, false),
+            failures: 0,
+        }
+    }
+
+    fn standing(self) -> Standing {
+        let (_, is_own) = self.lane;
+        (self.failures > 0 && !is_own, self.failures)
+    }
+}
 
 impl Turns {
     pub(super) fn new(at_once: usize, most_waiting: usize) -> Self {
         Self(Arc::new(Inner {
             queue: Mutex::new(Queue {
                 free: at_once,
-                sources: VecDeque::new(),
+                lanes: VecDeque::new(),
             }),
             most_waiting,
         }))
     }
 
     /// Refuses as [`Turns::take`] would at once.
-    pub(super) fn check_room(&self, source: Source) -> Result<(), Full> {
+    pub(super) fn check_room(&self, claim: Claim) -> Result<(), Full> {
         let mut queue = self.0.lock();
         if queue.free > 0 {
             return Ok(());
         }
-        queue.room_for(source, self.0.most_waiting).map(drop)
+        queue.room_for(claim, self.0.most_waiting).map(drop)
     }
 
     /// Waits for a turn.
-    pub(super) async fn take(&self, source: Source) -> Result<Turn, Full> {
+    pub(super) async fn take(&self, claim: Claim) -> Result<Turn, Full> {
         let turn = {
             let mut queue = self.0.lock();
             if queue.free > 0 {
                 queue.free -= 1;
                 return Ok(Turn(Some(Arc::clone(&self.0))));
             }
-            let evicted = queue.room_for(source, self.0.most_waiting)?;
-            if let Some(at) = evicted {
+            if let Some(at) = queue.room_for(claim, self.0.most_waiting)? {
                 queue.evict(at);
             }
-            queue.wait(source)
+            queue.wait(claim)
         };
         // Without an answer it was evicted.
         turn.await.map_err(|_| Full)
@@ -69,52 +102,64 @@ impl Turns {
 }
 
 impl Queue {
-    /// Makes room where the queue is full: returns which source has to give up one for it, if any has to.
-    fn room_for(&mut self, source: Source, most: usize) -> Result<Option<usize>, Full> {
+    /// Makes room where the queue is full: returns which lane has to give up its newest for it, if any has to.
+    fn room_for(&mut self, claim: Claim, most: usize) -> Result<Option<usize>, Full> {
         self.forget_those_who_left();
-        let waiting = self.sources.iter().map(|(_, waiting)| waiting.len());
-        if waiting.clone().sum::<usize>() < most {
+        let lengths = self.lanes.iter().map(|(_, waiting)| waiting.len());
+        if lengths.sum::<usize>() < most {
             return Ok(None);
         }
-        let own = self.sources.iter().find(|(known, _)| *known == source);
+        let own = self.lanes.iter().find(|(lane, _)| *lane == claim.lane);
         let own = own.map_or(0, |(_, waiting)| waiting.len());
-        let largest = waiting.enumerate().max_by_key(|(_, length)| *length);
-        match largest {
-            Some((at, length)) if length > own + 1 => Ok(Some(at)),
+        let newest = self.lanes.iter().map(|(_, waiting)| {
+            let newest = waiting.back().map(|newest| newest.standing);
+            (waiting.len(), newest.unwrap_or_default())
+        });
+        match newest.enumerate().max_by_key(|(_, newest)| *newest) {
+            Some((at, (length, standing)))
+                if length > own + 1 || (length == own + 1 && standing > claim.standing()) =>
+            {
+                Ok(Some(at))
+            }
             _ => Err(Full),
         }
     }
 
     fn forget_those_who_left(&mut self) {
-        self.sources.retain_mut(|(_, waiting)| {
-            waiting.retain(|sender| !sender.is_closed());
+        self.lanes.retain_mut(|(_, waiting)| {
+            waiting.retain(|waiting| !waiting.turn.is_closed());
             !waiting.is_empty()
         });
     }
 
     fn evict(&mut self, at: usize) {
-        // It has two at least.
-        self.sources[at].1.pop_back();
+        let waiting = &mut self.lanes[at].1;
+        waiting.pop_back();
+        if waiting.is_empty() {
+            self.lanes.remove(at);
+        }
     }
 
-    fn wait(&mut self, source: Source) -> oneshot::Receiver<Turn> {
-        let (sender, receiver) = oneshot::channel();
-        let known = self.sources.iter_mut().find(|(known, _)| *known == source);
-        match known {
-            Some((_, waiting)) => waiting.push_back(sender),
-            None => self.sources.push_back((source, [sender].into())),
+    fn wait(&mut self, claim: Claim) -> oneshot::Receiver<Turn> {
+        let (turn, receiver) = oneshot::channel();
+        let standing = claim.standing();
+        let waiting = Waiting { standing, turn };
+        let own = self.lanes.iter_mut().find(|(lane, _)| *lane == claim.lane);
+        match own {
+            Some((_, lane)) => lane.push_back(waiting),
+            None => self.lanes.push_back((claim.lane, [waiting].into())),
         }
         receiver
     }
 
-    /// The first of the source whose turn it is, which goes behind the others.
+    /// The first of the lane whose turn it is, which goes behind the others.
     fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
-        let (source, mut waiting) = self.sources.pop_front()?;
+        let (lane, mut waiting) = self.lanes.pop_front()?;
         let next = waiting.pop_front();
         if !waiting.is_empty() {
-            self.sources.push_back((source, waiting));
+            self.lanes.push_back((lane, waiting));
         }
-        next
+        next.map(|next| next.turn)
     }
 }
 
@@ -147,14 +192,21 @@ mod tests {
 
     use super::*;
 
-    const A: Source = Some(1);
-    const B: Source = Some(2);
+    const A: Claim = claim(1, false, 0);
+    const B: Claim = claim(2, false, 0);
+
+    const fn claim(source: u128, own: bool, failures: u32) -> Claim {
+        Claim {
+            lane: (Some(source), own),
+            failures,
+        }
+    }
 
     fn start(
         turns: &Turns,
-        source: Source,
+        claim: Claim,
     ) -> std::pin::Pin<Box<impl Future<Output = Result<Turn, Full>>>> {
-        let mut taking = Box::pin(turns.take(source));
+        let mut taking = Box::pin(turns.take(claim));
         assert!((&mut taking).now_or_never().is_none());
         taking
     }
@@ -204,6 +256,27 @@ mod tests {
         assert!((&mut first[1]).now_or_never().is_none());
         // Two and one: as many for both would be no fairer.
         assert_eq!(turns.check_room(B), Err(Full));
+    }
+
+    #[test]
+    fn a_full_queue_has_room_for_the_source_that_failed_less() {
+        let turns = Turns::new(1, 3);
+        let _turn = turns.take(A).now_or_never().unwrap();
+        let mut guessing: Vec<_> = (10..13)
+            .map(|source| start(&turns, claim(source, false, 30 - source as u32)))
+            .collect();
+        assert_eq!(turns.check_room(claim(13, false, 20)), Err(Full));
+        let mut clean = start(&turns, A);
+        let worst = (&mut guessing[0]).now_or_never().unwrap();
+        assert!(worst.is_err(), "the one with most failures");
+        // One's own user at a source with failures of others, and not in their lane.
+        let mut own = start(&turns, claim(12, true, 30));
+        assert!((&mut guessing[1]).now_or_never().unwrap().is_err());
+        let _other = start(&turns, claim(14, true, 0));
+        assert!((&mut guessing[2]).now_or_never().unwrap().is_err());
+        assert_eq!(turns.check_room(claim(15, false, 1)), Err(Full));
+        assert!((&mut clean).now_or_never().is_none());
+        assert!((&mut own).now_or_never().is_none());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
@@ -823,6 +823,47 @@ async fn a_flood_of_passwords_from_one_source_does_not_keep_a_right_one_from_ano
     assert!(waits > 0, "it came before others that were there first");
     for answer in flood {
         assert_ne!(answer.await.unwrap(), 200);
+    }
+}
+
+#[tokio::test]
+async fn guesses_from_more_sources_than_may_wait_do_not_keep_a_right_password_out() {
+    let hash = bcrypt::hash("password", 8).unwrap();
+    let alice = Credential::new("alice").with_secret(hash.parse::<Secret>().unwrap());
+    let options = PasswordOptions::default().with_concurrent(NonZeroUsize::MIN);
+    let credentials = Credentials::new([alice]).unwrap();
+    let authentication =
+        Authentication::token(Watched::fixed(credentials)).with_passwords(&options);
+    let layer = TokenAuthLayer::new(authentication);
+    let failed = Arc::new(AtomicUsize::new(0));
+    let flood: Vec<_> = (0..48)
+        .map(|source| {
+            let (layer, failed) = (layer.clone(), Arc::clone(&failed));
+            tokio::spawn(async move {
+                for guess in 0_u64.. {
+                    let wrong = Ask::basic(&format!("invented-{source}-{guess}"), "wrong");
+                    let wrong = wrong.from(&format!("198.51.100.{source}"));
+                    if wrong.of(&layer).await.status == 401 {
+                        failed.fetch_add(1, Ordering::Relaxed);
+                    }
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            })
+        })
+        .collect();
+    // Each has failed, and has its next guess in the queue.
+    while failed.load(Ordering::Relaxed) < 150 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for source in 1..=5 {
+        let right = Ask::basic("alice", "password").from(&format!("203.0.113.{source}"));
+        // Not from memory.
+        let other = Ask::basic("alice", "other").from(&format!("203.0.113.{}", source + 100));
+        assert_eq!(other.of(&layer).await.status, 401, "{source}");
+        assert_eq!(right.of(&layer).await.status, 200, "{source}");
+    }
+    for guesser in flood {
+        guesser.abort();
     }
 }
 
