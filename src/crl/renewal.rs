@@ -100,6 +100,11 @@ impl CrlSet {
             }
             kept.push(Arc::clone(list));
         }
+        for of_issuer in &mut self.by_issuer {
+            let before = previous.by_issuer.iter();
+            let mut before = before.filter(|before| before.name == of_issuer.name);
+            of_issuer.forgotten = before.next().and_then(|before| before.forgotten);
+        }
         for list in kept.into_iter().chain(self.newest_of(before_orphans)) {
             self.remember(&list, previous);
             let of_issuer = self.by_or_new(&list.issuer);
@@ -126,7 +131,7 @@ impl CrlSet {
     }
 
     /// The newest of these deltas, so that with those that are here no scope has too many.
-    fn newest_of(&self, mut deltas: Vec<Arc<Crl>>) -> Vec<Arc<Crl>> {
+    fn newest_of(&mut self, mut deltas: Vec<Arc<Crl>>) -> Vec<Arc<Crl>> {
         deltas.sort_by(|one, other| other.number.cmp(&one.number));
         let mut kept: Vec<Arc<Crl>> = Vec::new();
         for delta in deltas {
@@ -134,7 +139,9 @@ impl CrlSet {
             if known.filter(|one| one.has_scope_of(&delta)).count() <= MOST_BEFORE_ORPHANS {
                 kept.push(delta);
             } else {
-                forgotten(&delta);
+                log_forgotten(&delta);
+                let of_issuer = self.by_or_new(&delta.issuer);
+                of_issuer.forgotten = of_issuer.forgotten.max(Some(delta.this_update));
             }
         }
         kept
@@ -158,13 +165,10 @@ impl CrlSet {
         after.any(|new| self.is_orphan(new) && new.takes_place_of(delta, &self.authorities))
     }
 
-    /// Whether it is a delta beside a complete list of its scope, and over a later one.
+    /// Whether it is a delta over a complete list that is not here, nor a later one of its signer.
     pub(super) fn is_orphan(&self, delta: &Crl) -> bool {
-        let of_issuer = self.by(&delta.issuer).iter();
-        let mut complete =
-            of_issuer.filter(|list| list.base.is_none() && list.scope == delta.scope);
-        let is_beside = complete.clone().next().is_some();
-        delta.base.is_some() && is_beside && !complete.any(|list| delta.fits(list))
+        let is_base = |list: &Crl| delta.fits(list) && list.signer() == delta.signer();
+        delta.base.is_some() && !self.by(&delta.issuer).iter().any(|list| is_base(list))
     }
 
     /// Of two lists that contradict each other the active one stays active.
@@ -187,13 +191,13 @@ impl CrlSet {
     }
 }
 
-fn forgotten(delta: &Crl) {
+fn log_forgotten(delta: &Crl) {
     tracing::error!(
         issuer = %delta.issuer,
         number = delta.number_text(),
         most = MOST_BEFORE_ORPHANS,
-        "a delta CRL is kept no longer, because so many came after it whose complete list is not here: what it alone revokes \
-         counts no more, so publish the complete list"
+        "a delta CRL is kept no longer, because so many came after it whose complete list is not here: no complete list from \
+         before it proves anything now, so publish a later one"
     );
 }
 

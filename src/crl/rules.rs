@@ -299,6 +299,10 @@ impl<'a> Question<'a> {
         if !self.time.has_come(list.this_update) {
             return Err(UnknownCause::NotYetValid);
         }
+        let forgotten = self.lists.of(&list.issuer).and_then(|of| of.forgotten);
+        if forgotten.is_some_and(|delta| list.this_update < delta) {
+            return Err(UnknownCause::NoBase);
+        }
         // (a): a current delta brings an old base up to date.
         if self.is_past(list) && delta.is_none() {
             return Err(UnknownCause::CrlExpired);

@@ -51,6 +51,9 @@ pub(super) struct OfIssuer {
     pub(super) lists: Vec<Arc<Crl>>,
     /// Nearly always none.
     pub(super) contradictions: Vec<Contradiction>,
+    /// The latest `thisUpdate` of all deltas that were kept no longer because they were too many: a complete list from
+    /// before it says of nobody that they are not revoked.
+    pub(super) forgotten: Option<u64>,
 }
 
 /// Whose a list is, and its time in seconds after 1970.
@@ -108,6 +111,7 @@ impl CrlSet {
                     name: issuer.key(),
                     lists: Vec::new(),
                     contradictions: Vec::new(),
+                    forgotten: None,
                 };
                 self.by_issuer.insert(at, of_issuer);
                 at
@@ -236,7 +240,7 @@ impl CrlSet {
         self.of(issuer).map_or(&[], |of_issuer| &of_issuer.lists)
     }
 
-    fn of(&self, issuer: &DistinguishedName) -> Option<&OfIssuer> {
+    pub(super) fn of(&self, issuer: &DistinguishedName) -> Option<&OfIssuer> {
         let at = self.place(issuer.key()).ok()?;
         Some(&self.by_issuer[at])
     }

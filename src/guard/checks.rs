@@ -128,10 +128,11 @@ fn revocation_now(
     let current = material.load();
     let options = revocation.options();
     let lists = revocation.lists().load();
+    let active = lists.terms().len();
     let late = current
         .system_time()
         .and_then(|now| now.duration_since(std::time::UNIX_EPOCH).ok())
-        .map_or(lists.len(), |now| {
+        .map_or(active, |now| {
             lists.ended(now.saturating_sub(options.grace).as_secs())
         });
     if late == 0 {
@@ -143,9 +144,9 @@ fn revocation_now(
             _ => ready,
         };
     }
-    let told = format!("{late} of {} CRLs are past their nextUpdate", lists.len());
+    let told = format!("{late} of {active} CRLs are past their nextUpdate");
     let refuses = !options.unknown_allowed;
-    if late == lists.len() && refuses && current.client_certificate_needed() == Some(true) {
+    if late == active && refuses && current.client_certificate_needed() == Some(true) {
         Readiness::NotReady(told)
     } else {
         Readiness::Degraded(told)

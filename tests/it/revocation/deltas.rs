@@ -494,6 +494,48 @@ fn a_delta_whose_base_is_not_here_takes_no_revocation_of_another_back() {
     assert_eq!(says(&replaced), "good");
 }
 
+/// Where revocation is not required, "revoked" is all that lists say.
+#[test]
+fn deltas_without_any_complete_list_take_no_revocation_of_another_back() {
+    let world = World::new();
+    let delta = |number, base, entries: &[_]| {
+        let begins = i64::from(number) - 120;
+        let number = u64::from(number);
+        world.delta(
+            number,
+            &Delta {
+                begins,
+                ends: HOUR,
+                base,
+                entries,
+            },
+        )
+    };
+    let says = |revocation: &Revocation| revocation.examine(&world.path(7), world.at(0)).label();
+    let revoking = delta(11_u8, 10, &[(7, Reason::KeyCompromise)]);
+    let known = || Revocation::builder().with_authorities([world.ca.der.clone()]);
+    let revocation = known().from_bytes([&*revoking]).unwrap();
+    assert_eq!(says(&revocation), "revoked");
+    revocation.publish([&*delta(13, 12, &[])]).unwrap();
+    assert_eq!(says(&revocation), "revoked");
+    revocation.publish([&*delta(15, 14, &[])]).unwrap();
+    assert_eq!(says(&revocation), "revoked");
+    // One over the same complete list has all that the first has, and it is not there any more.
+    revocation.publish([&*delta(16, 10, &[])]).unwrap();
+    assert_eq!(says(&revocation), "unknown");
+
+    // A list of another key is not the base.
+    let impostor = Ca::new("Nodes 2026");
+    let of_other = impostor.crl_with(12, &[], |_| {});
+    let both = || known().with_authorities([world.ca.der.clone(), impostor.der.clone()]);
+    let revocation = both().from_bytes([&*revoking, &**of_other.der()]).unwrap();
+    assert_eq!(says(&revocation), "revoked");
+    revocation
+        .publish([&*delta(13, 12, &[]), &**of_other.der()])
+        .unwrap();
+    assert_eq!(says(&revocation), "revoked");
+}
+
 /// Each newer delta over a base that is not here leaves the one before it counting: of them there is an end.
 #[test]
 fn of_deltas_whose_base_is_not_here_so_many_stay_and_no_more() {
@@ -521,8 +563,17 @@ fn of_deltas_whose_base_is_not_here_so_many_stay_and_no_more() {
     }
     let says = |serial| revocation.examine(&world.path(serial), world.at(0)).label();
     assert_eq!([127, 126, 70].map(says), ["revoked"; 3]);
-    assert_eq!(says(7), "good");
+    // What was forgotten is not known, and so is who it was about.
+    assert_eq!([7, 8].map(says), ["unknown"; 2]);
+    revocation
+        .publish([&*complete, &*delta(128, 128)])
+        .unwrap();
+    assert_eq!([7, 8].map(says), ["unknown"; 2]);
     // With the complete list they are over.
     revocation.publish([&*world.complete(200, &[])]).unwrap();
     assert_eq!(revocation.lists().load().len(), 1);
+    assert_eq!([7, 8].map(says), ["unknown"; 2], "it is from before them");
+    let later = world.ca.crl_with(201, &[], |list| list.this_update = world.now);
+    revocation.publish([&**later.der()]).unwrap();
+    assert_eq!([7, 8].map(says), ["good"; 2]);
 }
