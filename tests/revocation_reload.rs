@@ -722,6 +722,21 @@ fn what_a_file_has_lost_stays_however_often_it_is_written_over() {
     }
     assert!(failure(&revocation).is_some());
 
+    // One that is over by another CA's list.
+    let over = a.crl_with(10, &[7], |list| {
+        list.this_update -= time::Duration::DAY * 2;
+        list.next_update -= time::Duration::DAY * 2;
+    });
+    files.put("a.crl", over.der());
+    let revocation = reading(&["a.crl"]);
+    for number in 1..=3 {
+        write(&revocation, "a.crl", numbered(&b, number, &[]));
+        assert!(is_revoked(&revocation, &client));
+    }
+    assert!(failure(&revocation).is_some());
+    write(&revocation, "a.crl", numbered(&a, 11, &[]));
+    assert!(!is_revoked(&revocation, &client));
+
     // A delta by one whose base is not here, and that by another CA's list.
     files.put("complete.crl", numbered(&a, 10, &[]));
     files.put("delta.crl", delta(11, 10, &[7]));

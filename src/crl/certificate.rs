@@ -1,6 +1,9 @@
 use sha2::{Digest, Sha256};
 use x509_parser::extensions::KeyUsage;
-use x509_parser::oid_registry::OID_KEY_TYPE_EC_PUBLIC_KEY;
+use x509_parser::oid_registry::{
+    OID_KEY_TYPE_EC_PUBLIC_KEY, OID_X509_EXT_CRL_DISTRIBUTION_POINTS,
+    OID_X509_EXT_SUBJECT_KEY_IDENTIFIER,
+};
 use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 
 use super::der::Reader;
@@ -93,7 +96,8 @@ impl CertificateInfo {
         let mut key_id = None;
         for extension in certificate.extensions() {
             match extension.parsed_extension() {
-                ParsedExtension::CRLDistributionPoints(_) => {
+                // Whether or not the library can read them.
+                _ if extension.oid == OID_X509_EXT_CRL_DISTRIBUTION_POINTS => {
                     points = DistributionPoint::parse_all(extension.value, &issuer).map_err(
                         |error| match error.field {
                             TOO_MANY_POINTS => CrlError::TooManyPoints,
@@ -102,6 +106,9 @@ impl CertificateInfo {
                     )?;
                 }
                 ParsedExtension::SubjectKeyIdentifier(id) => key_id = Some(id.0.into()),
+                _ if extension.oid == OID_X509_EXT_SUBJECT_KEY_IDENTIFIER => {
+                    return Err(malformed(&"its subject key identifier is no OCTET STRING"));
+                }
                 _ => {}
             }
         }

@@ -218,13 +218,14 @@ fn usual(rest: &[u8]) -> Option<(usize, Revoked<'_>)> {
 fn directory_name(mut value: Reader<'_>) -> Result<&[u8], Malformed> {
     let all = value.at("certificateIssuer").expect(der::SEQUENCE)?;
     let mut names = all.reader();
+    let mut found = None;
     while !names.is_empty() {
         let name = names.any()?;
-        if name.tag == der::context(4, true) {
-            return Ok(name.content);
+        if name.tag == der::context(4, true) && found.replace(name.content).is_some() {
+            return Err(all.wrong());
         }
     }
-    Err(all.wrong())
+    found.ok_or_else(|| all.wrong())
 }
 
 /// Extensions by the last arc of 2.5.29.

@@ -167,13 +167,9 @@ impl Crl {
     fn head<'a>(frame: &Frame<'a>) -> Result<(Self, Option<Value<'a>>), CrlError> {
         let mut fields = frame.message.reader();
         // RFC 5280 §5.1.2.1: 1 is version 2, and without it there are no extensions.
-        match fields
-            .at("version")
-            .optional(der::INTEGER)?
-            .map(|version| version.content)
-        {
-            None | Some([1]) => {}
-            Some(_) => return Err(CrlError::Version),
+        let version = fields.at("version").optional(der::INTEGER)?;
+        if version.is_some_and(|version| version.content != [1]) {
+            return Err(CrlError::Version);
         }
         // RFC 5280 §5.1.1.2: the two algorithm fields must be the same.
         let algorithm = fields.at("signature").expect(der::SEQUENCE)?;
@@ -193,6 +189,9 @@ impl Crl {
         let revoked = fields.at("revokedCertificates").optional(der::SEQUENCE)?;
         let extensions = fields.at("crlExtensions").optional(der::context(0, true))?;
         fields.finish()?;
+        if version.is_none() && extensions.is_some() {
+            return Err(CrlError::Version);
+        }
         let mut list = Self {
             issuer: DistinguishedName::new(issuer),
             this_update,

@@ -276,7 +276,7 @@ impl<'a> Loader<'a> {
     }
 
     /// Keeps the lists in whose files there is now none of their CA that answers for as much, nor in any other file, as
-    /// long as they are current and the CA is known: a file that was written over by mistake takes no revocation back.
+    /// long as the CA is known: a file that was written over by mistake takes no revocation back.
     /// Where the file is gone, the operator meant it.
     fn keep_displaced(&mut self) {
         for (file, list) in std::mem::take(&mut self.displaced) {
@@ -294,8 +294,8 @@ impl<'a> Loader<'a> {
                     && answers_too
                     && new.is_by(&signer, &self.lists.authorities)
             };
-            if list.is_over(self.now)
-                || self.lists.by(&list.issuer).iter().any(is_there)
+            // One that is over proves nothing, but what it revokes stays revoked.
+            if self.lists.by(&list.issuer).iter().any(is_there)
                 || !self.lists.authorities.knows(&list.issuer, &signer)
                 || self.unread.iter().any(|one| Arc::ptr_eq(one, &list))
             {

@@ -1,6 +1,9 @@
 //! RFC 9608: certificates for which their CA publishes no revocation information.
 
 use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::oid_registry::{
+    OID_PKIX_AUTHORITY_INFO_ACCESS, OID_X509_EXT_CRL_DISTRIBUTION_POINTS,
+};
 use x509_parser::prelude::X509Certificate;
 
 /// id-ce-noRevAvail, 2.5.29.56.
@@ -38,7 +41,7 @@ impl NoRevAvail {
         }
         for extension in extensions {
             match extension.parsed_extension() {
-                ParsedExtension::CRLDistributionPoints(_) => {
+                _ if extension.oid == OID_X509_EXT_CRL_DISTRIBUTION_POINTS => {
                     return Self::Contradicted("it names CRL distribution points");
                 }
                 ParsedExtension::AuthorityInfoAccess(access) => {
@@ -46,6 +49,9 @@ impl NoRevAvail {
                     if named.any(|one| one.access_method.as_bytes() == OCSP) {
                         return Self::Contradicted("it names an OCSP responder");
                     }
+                }
+                _ if extension.oid == OID_PKIX_AUTHORITY_INFO_ACCESS => {
+                    return Self::Contradicted("what it names for access to its CA cannot be read");
                 }
                 _ if extension.oid.as_bytes() == FRESHEST_CRL => {
                     return Self::Contradicted("it names delta CRLs");

@@ -143,13 +143,16 @@ impl CrlSet {
                     decided_by.clear();
                     Verdict::NotAsked
                 }
-                Status::Good => Verdict::Good,
                 Status::Revoked(verdict) => verdict,
-                Status::Unknown(cause) => match question.exemption() {
+                Status::Good if !self.have_lapsed => Verdict::Good,
+                status => match question.exemption() {
                     Some(exempt) => exempt,
                     None => Verdict::Unknown {
                         serial: serial.clone(),
-                        cause,
+                        cause: match status {
+                            Status::Unknown(cause) if !self.have_lapsed => cause,
+                            _ => UnknownCause::Lapsed,
+                        },
                     },
                 },
             };

@@ -208,7 +208,9 @@ impl DistributionPoint {
                 None => ALL_REASONS,
             };
             let mut crl_issuers = Vec::new();
-            if let Some(issuers) = fields.optional(der::context(2, true))? {
+            let issuers = fields.optional(der::context(2, true))?;
+            let is_anothers = issuers.is_some();
+            if let Some(issuers) = issuers {
                 for name in GeneralName::all(issuers.reader())? {
                     if let GeneralName::Directory(name) = name {
                         crl_issuers.push(name);
@@ -216,6 +218,10 @@ impl DistributionPoint {
                 }
             }
             fields.finish()?;
+            if is_anothers && crl_issuers.is_empty() {
+                // No list is by a signer without a directory name, and one of the certificate's own issuer is not meant.
+                continue;
+            }
             let relative_to = crl_issuers.first().unwrap_or(issuer);
             let names = match name {
                 Some(name) => Some(names(&name, relative_to)?),

@@ -74,10 +74,20 @@ impl Ca {
 
     /// The list with this in the place of its entries, of which it has some: the content of the SEQUENCE, in DER.
     pub fn with_entries(&self, list: &CertificateRevocationList, entries: &[u8]) -> Vec<u8> {
-        self.changed(list.der(), |_, content| {
+        self.with_entries_in(list.der(), entries)
+    }
+
+    /// As [`Ca::with_entries`], of a list that was changed before.
+    pub fn with_entries_in(&self, list: &[u8], entries: &[u8]) -> Vec<u8> {
+        self.changed(list, |_, content| {
             let is_entries = matches!(content, [SEQUENCE, _, 0x02, ..]);
             is_entries.then(|| encode(SEQUENCE, entries))
         })
+    }
+
+    /// The list as one of version 1, with the extensions that only version 2 has.
+    pub fn without_version(&self, list: &CertificateRevocationList) -> Vec<u8> {
+        self.changed(list.der(), |field, _| (field[0] == 0x02).then(Vec::new))
     }
 
     /// A certificate or CRL with another name where it has `old`, a `Name` in DER.

@@ -138,6 +138,40 @@ fn a_certificate_that_contradicts_its_own_word_is_invalid() {
     );
 }
 
+/// What a certificate says of its lists and of its key is read, or the certificate is refused: never is a part
+/// left out, and other lists answer for it.
+#[test]
+fn a_certificate_whose_word_about_revocation_cannot_be_read_is_refused() {
+    const POINTS: &[u64] = &[2, 5, 29, 31];
+    let ca = Ca::new("Nodes");
+    let check = |extensions: Vec<CustomExtension>| {
+        let leaf = numbered(&ca, 7, |params| params.custom_extensions = extensions);
+        path(&leaf, &[], &ca)
+            .map(drop)
+            .map_err(|error| error.to_string())
+    };
+    let access = extension(&[1, 3, 6, 1, 5, 5, 7, 1, 1], &[0x30, 3, 2]);
+    for (extensions, says) in [
+        (vec![extension(POINTS, &[0x30, 3, 1])], "malformed"),
+        (vec![extension(POINTS, &[])], "malformed"),
+        (
+            vec![extension(&[2, 5, 29, 14], &[0x30, 3, 1])],
+            "its subject key identifier is no OCTET STRING",
+        ),
+        (
+            vec![no_rev_avail(false), access],
+            "what it names for access to its CA cannot be read",
+        ),
+        (
+            vec![no_rev_avail(false), extension(POINTS, &[0x30, 3, 1])],
+            "malformed",
+        ),
+    ] {
+        let error = check(extensions).unwrap_err();
+        assert!(error.contains(says), "{error}");
+    }
+}
+
 #[test]
 fn a_short_lived_certificate_needs_no_list_and_a_ca_always_does() {
     let root = Ca::new("Root");

@@ -481,10 +481,39 @@ fn an_extension_that_is_there_twice_is_an_error_of_a_list_and_of_an_entry() {
         let expected = format!("its extension {oid}, or that of an entry, is there twice");
         assert!(error.ends_with(&expected), "{error}");
     }
+    // An entry of two issuers.
+    let name = encode(0xa4, &encode(SEQUENCE, &[]));
+    let issuer = |names: &[u8]| {
+        let names = encode(4, &encode(SEQUENCE, names));
+        let fields = [&[6, 3, 0x55, 0x1d, 29, 1, 1, 0xff][..], &names].concat();
+        encode(SEQUENCE, &encode(SEQUENCE, &fields))
+    };
+    let indirect = [
+        6, 3, 0x55, 0x1d, 28, 1, 1, 0xff, 4, 5, 0x30, 3, 0x84, 1, 0xff,
+    ];
+    let of_issuers = |names: &[u8]| {
+        let list = ca.extended(&list, &indirect);
+        let fields = [&[2, 1, 7, 0x17, 13][..], b"260101000000Z", &issuer(names)].concat();
+        says(&ca.with_entries_in(&list, &encode(SEQUENCE, &fields)))
+    };
+    assert!(of_issuers(&name).is_ok());
+    let error = of_issuers(&[&*name, &name].concat()).unwrap_err();
+    assert!(error.to_string().contains("certificateIssuer"), "{error}");
     let many: Vec<u8> = (0..40)
         .flat_map(|last| encode(SEQUENCE, &[6, 3, 0x2a, 3, last, 4, 1, 0]))
         .collect();
     assert!(says(&entry(&many)).is_err());
+}
+
+#[test]
+fn a_list_with_extensions_that_says_it_has_none_is_an_error() {
+    let ca = Ca::new("Nodes");
+    let first = ca.without_version(&ca.crl(1, &[]));
+    let error = Revocation::from_bytes([&*first], Options::default()).unwrap_err();
+    assert!(
+        error.to_string().ends_with("it is not of version 2"),
+        "{error}"
+    );
 }
 
 #[test]

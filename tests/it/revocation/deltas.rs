@@ -565,15 +565,15 @@ fn of_deltas_whose_base_is_not_here_so_many_stay_and_no_more() {
     assert_eq!([127, 126, 70].map(says), ["revoked"; 3]);
     // What was forgotten is not known, and so is who it was about.
     assert_eq!([7, 8].map(says), ["unknown"; 2]);
-    revocation
-        .publish([&*complete, &*delta(128, 128)])
-        .unwrap();
+    revocation.publish([&*complete, &*delta(128, 128)]).unwrap();
     assert_eq!([7, 8].map(says), ["unknown"; 2]);
     // With the complete list they are over.
     revocation.publish([&*world.complete(200, &[])]).unwrap();
     assert_eq!(revocation.lists().load().len(), 1);
     assert_eq!([7, 8].map(says), ["unknown"; 2], "it is from before them");
-    let later = world.ca.crl_with(201, &[], |list| list.this_update = world.now);
+    let later = world
+        .ca
+        .crl_with(201, &[], |list| list.this_update = world.now);
     revocation.publish([&**later.der()]).unwrap();
     assert_eq!([7, 8].map(says), ["good"; 2]);
 }

@@ -373,7 +373,8 @@ fn a_point_of_another_issuer_is_not_answered_by_the_certificates_own() {
         (vec![name("Others")], true, false),
         (vec![name("Others"), own.clone()], true, true),
         // Only a directory name names an issuer.
-        (vec![der(0x82, b"others.example")], false, true),
+        (vec![der(0x82, b"others.example")], false, false),
+        (vec![der(0x82, b"others.example"), own.clone()], true, true),
     ] {
         let client = world.client(&[point(&[place(), der(0xa2, &names.concat())])]);
         let mut fields = vec![place()];
