@@ -87,6 +87,12 @@ impl<S, L, B, F> ResponseFuture<S, L, B, F> {
         }
     }
 
+    /// Whether it is refused, and its answer waits for what the client still sends.
+    #[cfg(feature = "serve")]
+    pub(crate) fn is_refused(self: Pin<&mut Self>) -> bool {
+        matches!(self.project().state.project(), StateProj::Draining { .. })
+    }
+
     pub(super) fn waiting(
         wait: Box<dyn Wait>,
         head: Head,

@@ -67,6 +67,19 @@ where
     }
 }
 
+impl<S> Call<S>
+where
+    S: Service<Request<Body<Incoming>>>,
+{
+    /// Whether the guard has refused it, and the answer waits for what the client still sends.
+    pub(super) fn is_refused(self: Pin<&mut Self>) -> bool {
+        match self.project() {
+            CallProj::Guarded { future } => future.is_refused(),
+            CallProj::Bare { .. } => false,
+        }
+    }
+}
+
 impl<S, R> Future for Call<S>
 where
     S: Service<Request<Body<Incoming>>, Response = Response<R>> + Clone,

@@ -143,6 +143,12 @@ where
                 StateProj::Starting { .. } | StateProj::Calling { .. } => {
                     let state = this.state.as_mut();
                     let polled = catch_unwind(AssertUnwindSafe(|| state.poll_service(cx)));
+                    if let Ok(Poll::Pending) = polled
+                        && this.state.as_mut().is_refused()
+                    {
+                        // Before its answer goes out, which the client can put off.
+                        this.place.answered(true);
+                    }
                     let answer = match polled {
                         Ok(polled) => match ready!(polled) {
                             Ok(response) => {
@@ -255,6 +261,18 @@ where
                 _ => unreachable!("the service is polled before its answer"),
             };
             self.set(State::Calling { call });
+        }
+    }
+}
+
+impl<S> State<S>
+where
+    S: Service<Request<Body<Incoming>>>,
+{
+    fn is_refused(self: Pin<&mut Self>) -> bool {
+        match self.project() {
+            StateProj::Calling { call } => call.is_refused(),
+            _ => false,
         }
     }
 }

@@ -187,9 +187,10 @@ impl Server {
     }
 
     /// Has this many connections at most, and as many as leave some file descriptors. When they are all
-    /// taken, a connection that has shown nothing makes room, then one without a request, then an idle one, then one
-    /// on which every request was refused. Where each has a request in flight that was let in, the oldest of the network that has most makes room, an IPv4 address or an
-    /// IPv6 /48, if that has more than a sixteenth of all and than 128; else further ones wait. Default: 4,096.
+    /// taken, a connection that has shown nothing makes room, then one without a request, then, where those are more
+    /// than a sixteenth of all, one on which every request was refused, then an idle one. Where each has a request in
+    /// flight that was let in, the oldest of the network that has most makes room, an IPv4 address or an IPv6 /48, if
+    /// that has more than a sixteenth of all and than 128; else further ones wait. Default: 4,096.
     pub fn with_max_connections(mut self, connections: usize) -> Self {
         self.options.max_connections = connections.max(1);
         self

@@ -412,6 +412,41 @@ mod tests {
     }
 
     #[test]
+    fn many_that_were_refused_make_room_before_those_that_are_idle_and_were_let_in() {
+        let bounds = Bounds {
+            all: 64,
+            strangers: 64,
+            source: 64,
+            network: 64,
+        };
+        for (refused, refused_goes) in [(4, false), (5, true)] {
+            let places = Places::new(bounds);
+            let heard = |address: &str| {
+                let client = connect(&places, address).unwrap();
+                client.place.heard();
+                client
+            };
+            let mut idle = heard("192.0.2.1");
+            drop(idle.asks());
+            idle.place.answered(false);
+            let mut sending: Vec<_> = (0..refused).map(|_| heard("203.0.113.1")).collect();
+            let in_use: Vec<_> = (0..64 - refused - 1)
+                .map(|_| heard("198.51.100.1"))
+                .collect();
+            let requests: Vec<_> = { sending.iter().chain(&in_use) }
+                .map(Client::asks)
+                .collect();
+            for client in &sending {
+                client.place.answered(true);
+            }
+            let _newcomer = connect(&places, "192.0.2.9").unwrap();
+            assert_eq!(idle.is_displaced(), !refused_goes);
+            assert_eq!(sending[0].is_displaced(), refused_goes);
+            drop(requests);
+        }
+    }
+
+    #[test]
     fn a_network_with_far_more_than_its_part_makes_room_for_others_though_all_are_in_use() {
         let places = Places::new(Bounds {
             all: 2048,

@@ -18,6 +18,9 @@ pub(crate) trait Idle: Debug + Send + Sync {
     fn idle_for(&self, now: Instant) -> Option<Duration>;
 }
 
+/// A client's first request is refused, which shows no credential yet: up to this part of all connections may be such.
+const REFUSED_WITHOUT_A_CROWD: usize = 16;
+
 #[derive(Debug, Default)]
 pub(super) struct Table {
     pub(super) next: u64,
@@ -71,15 +74,19 @@ impl Table {
     #[cfg(feature = "serve")]
     pub(super) fn has_room(&self, bounds: &Bounds) -> bool {
         self.seats.len() < bounds.all
-            || self.gives_way().is_some()
+            || self.gives_way(bounds).is_some()
             || self.crowding(bounds).is_some()
     }
 
     /// The connection that makes room whoever comes: one that is not in use, else, of the network that has most on
-    /// which each request was refused, the oldest: answers that a client does not take cost it nothing.
-    fn gives_way(&self) -> Option<u64> {
+    /// which each request was refused, the oldest: answers that a client does not take cost it nothing. Where those
+    /// are many, they make room before one that is idle and was let in.
+    fn gives_way(&self, bounds: &Bounds) -> Option<u64> {
         let refused = || self.refused.oldest_of_most().map(|(_, oldest)| oldest);
-        self.unused().or_else(refused)
+        let crowd =
+            || refused().filter(|_| self.refused.len() > bounds.all / REFUSED_WITHOUT_A_CROWD);
+        let quiet = self.oldest_quiet().or_else(crowd);
+        quiet.or_else(|| self.longest_idle()).or_else(refused)
     }
 
     /// The network with most connections, and how many it has, if those are far more than its part.
@@ -112,7 +119,7 @@ impl Table {
             self.end(oldest);
         }
         if self.seats.len() >= bounds.all {
-            let number = self.gives_way();
+            let number = self.gives_way(bounds);
             let number = number.or_else(|| self.crowding_out(newcomer, bounds));
             self.end(number.ok_or(Full::All)?);
         }
@@ -153,10 +160,15 @@ impl Table {
     }
 
     /// A connection that is not in use, one without a request before one that is idle.
+    #[cfg(feature = "serve")]
     fn unused(&self) -> Option<u64> {
-        let crowded = self.quiet.oldest_of_most();
-        let quiet = crowded.and_then(|(network, _)| self.oldest_of(network));
-        quiet.or_else(|| self.longest_idle())
+        self.oldest_quiet().or_else(|| self.longest_idle())
+    }
+
+    /// Of the network that has most without a request, the oldest of those.
+    fn oldest_quiet(&self) -> Option<u64> {
+        let (network, _) = self.quiet.oldest_of_most()?;
+        self.oldest_of(network)
     }
 
     /// Of the connections that are idle, the one whose network has most connections; of several, the one

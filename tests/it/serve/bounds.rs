@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::{Request, Response};
-use portcullis::Body;
-use portcullis::serve::Incoming;
+use portcullis::auth::{Authentication, Credential, Credentials, Secret};
+use portcullis::serve::{Incoming, Server};
+use portcullis::{Body, Guard, Watched};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -184,6 +185,52 @@ async fn an_idle_connection_makes_room_when_every_place_is_taken() {
     assert!(answer.ends_with("127.0.0.1"), "{answer}");
     until("one made room", || open_ones(&idle) == 1).await;
     assert!(is_open(&idle[1]), "the one that was idle for longest goes");
+}
+
+/// A refused upload has its answer two seconds later at most, and takes a place until then.
+#[tokio::test]
+async fn refused_uploads_that_trickle_end_no_idle_connection_that_was_let_in() {
+    const PLACES: usize = 48;
+    let token = "vMq3yTn8ZbW5kRx2LcHs7dJf";
+    let credential = Credential::new("ci").with_secret(Secret::of_token(token.as_bytes()));
+    let credentials = Watched::fixed(Credentials::new([credential]).unwrap());
+    let guard = Guard::builder()
+        .authentication(Authentication::token(credentials))
+        .build();
+    let server = Server::new(guard).with_max_connections(PLACES);
+    let running = start(server, service_fn(whoami)).await;
+    let pull =
+        format!("GET /v2/ HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\r\n");
+    let mut idle = connect(running.address).await;
+    assert!(
+        ask(&mut idle, pull.as_bytes())
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
+
+    let upload =
+        b"PUT /v2/a/blobs/uploads/1 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9999\r\n\r\nx";
+    let mut held = Vec::new();
+    for number in 0..3 * PLACES {
+        let last = u8::try_from(2 + number % 33).unwrap();
+        let from = Ipv4Addr::new(127, 0, 0, last);
+        let mut client = connect_from(from, running.address).await;
+        client.write_all(upload).await.unwrap();
+        held.push(client);
+    }
+    // All have come, since one more has.
+    let mut other = connect(running.address).await;
+    assert!(
+        ask(&mut other, pull.as_bytes())
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
+    assert!(
+        ask(&mut idle, pull.as_bytes())
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
+    assert!(open_ones(&held) <= PLACES);
 }
 
 /// Its streams would multiply what its connections may hold.
