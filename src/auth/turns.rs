@@ -262,9 +262,8 @@ mod tests {
     fn a_full_queue_has_room_for_the_source_that_failed_less() {
         let turns = Turns::new(1, 3);
         let _turn = turns.take(A).now_or_never().unwrap();
-        let mut guessing: Vec<_> = (10..13)
-            .map(|source| start(&turns, claim(source, false, 30 - source as u32)))
-            .collect();
+        let mut guessing = [(10, 20), (11, 19), (12, 18)]
+            .map(|(source, failures)| start(&turns, claim(source, false, failures)));
         assert_eq!(turns.check_room(claim(13, false, 20)), Err(Full));
         let mut clean = start(&turns, A);
         let worst = (&mut guessing[0]).now_or_never().unwrap();
