@@ -1,17 +1,18 @@
 //! What all callers of a program share, such that no number of them has all of it.
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::shares::{Share, Shares, site};
+use super::shares::{Share, Shares};
 
-/// So much less than what is left over has one source: a quarter of all if it is the only one, and the less the more
-/// others there are.
-const PART: usize = 3;
+/// A source alone has a quarter of all.
+const QUARTER: usize = 4;
+
+/// A group alone has three quarters of all: three times what is left over then.
+const OF_A_GROUP: usize = 3;
 
 /// Places, or units of memory. `Clone` costs an `Arc`.
 #[derive(Clone, Debug)]
@@ -23,8 +24,8 @@ struct Inner {
     used: Mutex<usize>,
     freed: Notify,
     sources: Shares<Source>,
-    /// By IPv4 address or IPv6 /48, of which one caller may have all.
-    sites: Shares<AtomicUsize>,
+    /// Of sources that one caller may have all of.
+    groups: Shares<AtomicUsize>,
 }
 
 #[derive(Debug, Default)]
@@ -39,7 +40,7 @@ struct Source {
 pub(crate) struct Part {
     pool: Pool,
     source: Arc<Share<Source>>,
-    site: Arc<Share<AtomicUsize>>,
+    group: Arc<Share<AtomicUsize>>,
     amount: usize,
 }
 
@@ -50,7 +51,7 @@ impl Pool {
             used: Mutex::default(),
             freed: Notify::new(),
             sources: Shares::default(),
-            sites: Shares::default(),
+            groups: Shares::default(),
         }))
     }
 
@@ -63,13 +64,13 @@ impl Pool {
     /// How many one source may have where no other has any.
     #[allow(dead_code, reason = "one program has no words for it")]
     pub(crate) fn part(&self) -> usize {
-        (self.0.count / (PART + 1)).max(1)
+        (self.0.count / QUARTER).max(1)
     }
 
     /// Takes so many at once, if they are left.
     #[allow(dead_code, reason = "one program waits each time")]
-    pub(crate) fn try_take(&self, source: &str, address: IpAddr, amount: usize) -> Option<Part> {
-        let mut part = self.nothing_of(source, address);
+    pub(crate) fn try_take(&self, source: &str, group: &str, amount: usize) -> Option<Part> {
+        let mut part = self.nothing_of(source, group);
         part.grow(amount).then_some(part)
     }
 
@@ -77,11 +78,11 @@ impl Pool {
     pub(crate) async fn take(
         &self,
         source: &str,
-        address: IpAddr,
+        group: &str,
         amount: usize,
         until: Instant,
     ) -> Option<Part> {
-        let mut part = self.nothing_of(source, address);
+        let mut part = self.nothing_of(source, group);
         let source = Arc::clone(&part.source);
         let _turn = timeout_at(until, source.turn.lock()).await.ok()?;
         loop {
@@ -103,12 +104,11 @@ impl Pool {
         source.used.load(Ordering::Relaxed)
     }
 
-    fn nothing_of(&self, source: &str, address: IpAddr) -> Part {
-        let site = site(address).to_string();
+    fn nothing_of(&self, source: &str, group: &str) -> Part {
         Part {
             pool: self.clone(),
             source: self.0.sources.of(source, Source::default),
-            site: self.0.sites.of(&site, AtomicUsize::default),
+            group: self.0.groups.of(group, AtomicUsize::default),
             amount: 0,
         }
     }
@@ -119,23 +119,30 @@ impl Pool {
 }
 
 impl Part {
-    /// Adds to what the source has, if it leaves enough for others: its site no more than is left over, itself a third
-    /// of that. A source that has nothing gets one where one is left.
+    /// Adds to what the source has, if it leaves enough for others. Of `left` in `count` a source may have
+    /// `left² · 4 / 9 / count`: a quarter where no other has any, and so much less where others do that it takes about a
+    /// hundred sources to leave nothing. One that has nothing gets one where one is left, and more at once where that is
+    /// a quarter of what is left.
     fn grow(&mut self, amount: usize) -> bool {
         let mut used = self.pool.lock();
-        let Some(left) = self.pool.0.count.checked_sub(used.saturating_add(amount)) else {
+        let count = self.pool.0.count;
+        let Some(left) = count.checked_sub(used.saturating_add(amount)) else {
             return false;
         };
-        let fits = |of: &AtomicUsize, part: usize| {
+        let of_a_source = left.saturating_mul(left).saturating_mul(4) / count.saturating_mul(9);
+        let fits = |of: &AtomicUsize, most: usize| {
             let has = of.load(Ordering::Relaxed);
-            has + amount == 1 || (has + amount).saturating_mul(part) <= left
+            let is_first = has == 0 && (amount == 1 || amount <= left / (QUARTER - 1));
+            is_first || has + amount <= most
         };
-        if !fits(&self.source.used, PART) || !fits(&self.site, 1) {
+        if !fits(&self.source.used, of_a_source)
+            || !fits(&self.group, left.saturating_mul(OF_A_GROUP))
+        {
             return false;
         }
         *used += amount;
         self.source.used.fetch_add(amount, Ordering::Relaxed);
-        self.site.fetch_add(amount, Ordering::Relaxed);
+        self.group.fetch_add(amount, Ordering::Relaxed);
         self.amount += amount;
         true
     }
@@ -156,7 +163,7 @@ impl Part {
         let mut used = self.pool.lock();
         *used -= surplus;
         self.source.used.fetch_sub(surplus, Ordering::Relaxed);
-        self.site.fetch_sub(surplus, Ordering::Relaxed);
+        self.group.fetch_sub(surplus, Ordering::Relaxed);
         self.amount -= surplus;
         drop(used);
         self.pool.0.freed.notify_waiters();
@@ -175,14 +182,17 @@ mod tests {
 
     use super::*;
 
-    fn ip(text: &str) -> IpAddr {
-        text.parse()
-            .unwrap_or_else(|error| panic!("{text}: {error}"))
+    /// What comes before the third colon of an IPv6 address, or all.
+    fn site(address: &str) -> &str {
+        address
+            .match_indices(':')
+            .nth(2)
+            .map_or(address, |(at, _)| &address[..at])
     }
 
     /// As many single ones as a source gets.
     fn all_of(pool: &Pool, address: &str) -> Vec<Part> {
-        std::iter::from_fn(|| pool.try_take(address, ip(address), 1)).collect()
+        std::iter::from_fn(|| pool.try_take(address, site(address), 1)).collect()
     }
 
     #[test]
@@ -191,10 +201,12 @@ mod tests {
         let first = all_of(&pool, "192.0.2.1");
         assert_eq!((first.len(), pool.part()), (256, 256));
         let mut held = vec![first];
-        for last in 2..20 {
+        for last in 2..80 {
             held.push(all_of(&pool, &format!("192.0.2.{last}")));
         }
         assert!(held.iter().all(|parts| !parts.is_empty()), "{held:?}");
+        let lengths: Vec<_> = held.iter().map(Vec::len).collect();
+        assert!(lengths.is_sorted_by(|one, next| one >= next), "{lengths:?}");
         // As it would be in a steady state, since the first ones gave nothing back.
         held.clear();
         assert_eq!(all_of(&pool, "192.0.2.9").len(), 256);
@@ -204,15 +216,15 @@ mod tests {
     }
 
     #[test]
-    fn the_sources_of_a_site_have_half_and_another_has_its_part() {
+    fn the_sources_of_a_group_leave_a_quarter_and_another_has_its_part() {
         let pool = Pool::new(1024);
         let of_site = (0..100).flat_map(|net| all_of(&pool, &format!("2001:db8:0:{net:x}::1")));
         let of_site: Vec<_> = of_site.collect();
-        assert_eq!(of_site.len(), 512);
-        assert_eq!(all_of(&pool, "2001:db8:1::1").len(), 128);
+        assert_eq!(of_site.len(), 768);
+        assert_eq!(all_of(&pool, "2001:db8:1::1").len(), 23);
         drop(of_site);
         // Nothing stays known of who has nothing.
-        assert_eq!((pool.0.sources.count(), pool.0.sites.count()), (0, 0));
+        assert_eq!((pool.0.sources.count(), pool.0.groups.count()), (0, 0));
         assert_eq!(*pool.lock(), 0);
     }
 
@@ -220,16 +232,16 @@ mod tests {
     async fn a_waiter_gets_what_becomes_free_and_one_that_left_takes_nothing() {
         const PATIENCE: Duration = Duration::from_secs(30);
         let pool = Pool::new(8);
-        let each = std::iter::from_fn(|| pool.try_take("a", ip("192.0.2.1"), 1));
+        let each = std::iter::from_fn(|| pool.try_take("a", "a", 1));
         let mut held: Vec<_> = each.collect();
         let began = Instant::now();
         let until = began + PATIENCE;
-        assert!(pool.take("a", ip("192.0.2.1"), 1, until).await.is_none());
+        assert!(pool.take("a", "a", 1, until).await.is_none());
         assert_eq!(began.elapsed(), PATIENCE);
         let until = Instant::now() + PATIENCE;
         let (waits, left) = (pool.clone(), pool.clone());
-        let leaves = tokio::spawn(async move { left.take("a", ip("192.0.2.1"), 1, until).await });
-        let waits = tokio::spawn(async move { waits.take("a", ip("192.0.2.1"), 1, until).await });
+        let leaves = tokio::spawn(async move { left.take("a", "a", 1, until).await });
+        let waits = tokio::spawn(async move { waits.take("a", "a", 1, until).await });
         tokio::time::sleep(PATIENCE / 2).await;
         leaves.abort();
         assert!(leaves.await.is_err());
@@ -244,12 +256,12 @@ mod tests {
     fn what_is_given_back_early_counts_no_more() {
         let pool = Pool::new(100);
         let mut part = pool
-            .try_take("192.0.2.1", ip("192.0.2.1"), 20)
+            .try_take("a", "a", 20)
             .unwrap_or_else(|| panic!("none"));
-        assert!(pool.try_take("192.0.2.1", ip("192.0.2.1"), 10).is_none());
+        assert!(pool.try_take("a", "a", 10).is_none());
         part.shrink_to(5);
-        assert_eq!(pool.used_by("192.0.2.1"), 5);
-        assert!(pool.try_take("192.0.2.1", ip("192.0.2.1"), 10).is_some());
-        assert!(pool.try_take("192.0.2.2", ip("192.0.2.2"), 96).is_none());
+        assert_eq!(pool.used_by("a"), 5);
+        assert!(pool.try_take("a", "a", 10).is_some());
+        assert!(pool.try_take("b", "b", 96).is_none());
     }
 }

@@ -104,7 +104,7 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
     of_prefix(address, 64)
 }
 
-/// By what callers are counted together: an IPv4 address, or an IPv6 /48, which one site may have all of.
+/// By what callers without a name are counted together: an IPv4 address, or an IPv6 /48, which one site may have all of.
 pub(crate) fn site(address: IpAddr) -> IpAddr {
     of_prefix(address, 48)
 }

@@ -123,7 +123,8 @@ impl InFlight {
         let until = Instant::now() + patience;
         let source_network = shares::network(address);
         let source = source_network.to_string();
-        if let Some(part) = self.0.take(&source, address, 1, until).await {
+        let site = shares::site(address).to_string();
+        if let Some(part) = self.0.take(&source, &site, 1, until).await {
             return Ok(Place::OfSource(part));
         }
         let (places, own_places) = self.counts();

@@ -1,5 +1,5 @@
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -17,7 +17,7 @@ use portcullis::{ClientAddr, Principal};
 use super::problem::Problem;
 use super::query::Query;
 use super::{blobs, listing, manifests, uploads};
-use crate::store::{Caller, Callers, Reference, Store, Uploads, network};
+use crate::store::{Caller, Callers, Reference, Store, Uploads, network, site};
 use crate::upstream::PullThrough;
 
 /// What the handlers share. `Clone` costs a few `Arc`s.
@@ -62,8 +62,8 @@ pub(crate) fn router(registry: Registry) -> Router {
 
 async fn answer(State(registry): State<Registry>, request: Request) -> Response {
     let head = request.method() == Method::HEAD;
-    let (name, address) = caller(request.extensions());
-    let caller = registry.callers.caller(&name, address);
+    let (name, group) = caller(request.extensions());
+    let caller = registry.callers.caller(&name, &group);
     let work = dispatch(&registry, caller.clone(), request);
     let answered = caller.scope(work).await;
     let mut response = answered.unwrap_or_else(IntoResponse::into_response);
@@ -122,13 +122,19 @@ async fn dispatch(
 }
 
 /// By what the bounds go: a principal at an address. By the principal alone, all nodes of a cluster that have
-/// one token would be one caller; by the address alone, all clients behind one proxy.
-fn caller(extensions: &Extensions) -> (String, IpAddr) {
-    let principal = Principal::of(extensions).map(ToString::to_string);
+/// one token would be one caller; by the address alone, all clients behind one proxy. All callers of a principal
+/// are a group, and leave something for others; so are, without one, those of a site.
+fn caller(extensions: &Extensions) -> (String, String) {
+    let principal = Principal::of(extensions)
+        .filter(|one| one.method() != portcullis::identity::Method::Anonymous);
     let address = ClientAddr::of(extensions).map(|found| found.ip());
     let address = address.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
-    let principal = principal.unwrap_or_default();
-    (format!("{principal} {}", network(address)), address)
+    let group = match principal {
+        Some(principal) => format!("principal {principal}"),
+        None => site(address).to_string(),
+    };
+    let principal = principal.map(ToString::to_string).unwrap_or_default();
+    (format!("{principal} {}", network(address)), group)
 }
 
 impl Call {

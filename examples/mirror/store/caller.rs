@@ -1,7 +1,6 @@
 //! What one caller may have of what all share: threads that wait for the disk, memory, and the upstream.
 
 use std::future::Future;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +16,8 @@ mod fair;
 mod shares;
 
 use self::fair::{Part, Pool};
-pub(crate) use self::shares::network;
 use self::shares::{Share, Shares};
+pub(crate) use self::shares::{network, site};
 
 /// How many threads of the blocking pool, which has 512, work for callers at once: a quarter of them for one caller, and
 /// the fewer the more others there are. What one reads of a manifest is in memory before its memory is asked for.
@@ -56,7 +55,7 @@ pub(crate) struct Caller(Arc<Share<Parts>>);
 struct Parts {
     threads: Pool,
     memory: Pool,
-    address: IpAddr,
+    group: Box<str>,
     transfers: Arc<Semaphore>,
     questions: Arc<Semaphore>,
     listings: Arc<Semaphore>,
@@ -70,6 +69,22 @@ pub(crate) enum Use {
     Question,
     Listing,
     Check,
+}
+
+/// What all callers together may ask of the upstream at once. `Clone` costs an `Arc`.
+#[derive(Clone)]
+pub(crate) struct Turns(Pool);
+
+/// One of them, free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    _part: Part,
+}
+
+impl Turns {
+    pub(crate) fn new(count: usize) -> Self {
+        Self(Pool::new(count))
+    }
 }
 
 /// Memory of a caller's, given back when it is dropped.
@@ -86,13 +101,13 @@ impl Default for Callers {
 }
 
 impl Callers {
-    /// The caller of this name at this address: the same one for all its requests.
-    pub(crate) fn caller(&self, name: &str, address: IpAddr) -> Caller {
+    /// The caller of this name, the same one for all its requests; `group` is whose callers it is one of.
+    pub(crate) fn caller(&self, name: &str, group: &str) -> Caller {
         let semaphore = |places| Arc::new(Semaphore::new(places));
         Caller(self.parts.of(name, || Parts {
             threads: self.threads.clone(),
             memory: self.memory.clone(),
-            address,
+            group: group.into(),
             transfers: semaphore(TRANSFERS),
             questions: semaphore(QUESTIONS),
             listings: semaphore(LISTINGS),
@@ -125,9 +140,21 @@ impl Caller {
 
     /// A part of what all callers share.
     async fn part_of(&self, pool: &Pool, amount: usize) -> Result<Part, StoreError> {
-        let until = Instant::now() + PATIENCE;
-        let part = pool.take(self.0.name(), self.0.address, amount, until);
-        part.await.ok_or(StoreError::CallerBusy)
+        let part = self.share_of(pool, amount, PATIENCE).await;
+        part.ok_or(StoreError::CallerBusy)
+    }
+
+    /// A part of a pool, if the other sources leave it within this time.
+    async fn share_of(&self, pool: &Pool, amount: usize, patience: Duration) -> Option<Part> {
+        let until = Instant::now() + patience;
+        pool.take(self.0.name(), &self.0.group, amount, until).await
+    }
+
+    /// A turn among those of all callers, if one is left within this time.
+    pub(crate) async fn turn(&self, turns: &Turns, patience: Duration) -> Option<Turn> {
+        Some(Turn {
+            _part: self.share_of(&turns.0, 1, patience).await?,
+        })
     }
 
     /// One of the caller's own places. It counts for as long as the caller is kept with it.
@@ -163,7 +190,7 @@ impl Memory {
         let parts = &caller.0;
         let part = parts
             .memory
-            .try_take(parts.name(), parts.address, units(bytes))?;
+            .try_take(parts.name(), &parts.group, units(bytes))?;
         Some(Self(Some(part)))
     }
 

@@ -13,7 +13,7 @@ use super::live::{Live, Progress, Transferred};
 use super::places::Places;
 use super::transfer::Transfer;
 use super::{Upstream, UpstreamError};
-use crate::store::{Caller, Digest, Incoming, Store, Use};
+use crate::store::{Caller, Digest, Incoming, Store, Turn, Use};
 
 /// How many blobs are fetched at once for all callers.
 const ALL: usize = 256;
@@ -88,9 +88,7 @@ impl Downloads {
             let running = if let Some(running) = running {
                 running
             } else {
-                let (this, wanted) = (self.clone(), key.clone());
-                let start = || async move { this.start(wanted).await };
-                self.0.starts.join(key.clone(), start).await?
+                self.started(caller, &key).await?
             };
             match running.reader(place) {
                 Ok(live) => return Ok(live),
@@ -100,8 +98,17 @@ impl Downloads {
         }
     }
 
-    async fn start(&self, key: Key) -> Result<Transferred, UpstreamError> {
-        let turn = self.0.places.turn().await?;
+    async fn started(&self, caller: &Caller, key: &Key) -> Result<Transferred, UpstreamError> {
+        if let Some(start) = self.0.starts.running(key) {
+            return start.await;
+        }
+        let turn = self.0.places.turn(caller).await?;
+        let (this, wanted) = (self.clone(), key.clone());
+        let start = || async move { this.start(wanted, turn).await };
+        self.0.starts.join(key.clone(), start).await
+    }
+
+    async fn start(&self, key: Key, turn: Turn) -> Result<Transferred, UpstreamError> {
         if let Some(running) = self.running(&key).filter(Transferred::is_whole) {
             return Ok(running);
         }

@@ -40,6 +40,12 @@ where
         }))
     }
 
+    /// The work on `key` that is running.
+    pub(super) fn running(&self, key: &K) -> Option<Shared<BoxFuture<'static, T>>> {
+        let running = self.0.running.lock();
+        running.get(key).and_then(|(_, flight)| flight.upgrade())
+    }
+
     /// Waits for the work on `key` that is running, or begins it.
     pub(super) fn join<F>(&self, key: K, work: impl FnOnce() -> F) -> Shared<BoxFuture<'static, T>>
     where

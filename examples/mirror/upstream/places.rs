@@ -1,19 +1,18 @@
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use futures_util::FutureExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::UpstreamError;
-use crate::store::{Caller, Use};
+use crate::store::{Caller, Turn, Turns, Use};
 
 /// How much may be asked of the upstream at once: by one caller, and by all. `Clone` costs an `Arc`.
 #[derive(Clone)]
 pub(super) struct Places {
     of: Use,
-    all: Arc<Semaphore>,
+    all: Turns,
     patience: Duration,
 }
 
@@ -24,15 +23,12 @@ pub(super) struct Place {
     _caller: Caller,
 }
 
-/// A place among those of all, which work has that is not one caller's.
-pub(super) type Turn = OwnedSemaphorePermit;
-
 impl Places {
     /// `all` for all callers; a caller waits for one for as long as `patience`.
     pub(super) fn new(of: Use, all: usize, patience: Duration) -> Self {
         Self {
             of,
-            all: Arc::new(Semaphore::new(all)),
+            all: Turns::new(all),
             patience,
         }
     }
@@ -54,15 +50,13 @@ impl Places {
         Some(Place::of(own, caller))
     }
 
-    /// Waits for a place among all.
+    /// Waits for a place among all, which work has that others join: before it can be joined, so that others never wait
+    /// for what this caller has too many of.
     ///
     /// # Errors
     /// As [`Places::own`].
-    pub(super) async fn turn(&self) -> Result<Turn, UpstreamError> {
-        let turn = Arc::clone(&self.all).acquire_owned();
-        // The semaphores are never closed.
-        let turn = timeout(self.patience, turn).await;
-        turn.ok().and_then(Result::ok).ok_or_else(busy)
+    pub(super) async fn turn(&self, caller: &Caller) -> Result<Turn, UpstreamError> {
+        caller.turn(&self.all, self.patience).await.ok_or_else(busy)
     }
 
     /// Both, for what one caller wants alone.
@@ -72,7 +66,7 @@ impl Places {
     pub(super) async fn take(&self, caller: &Caller) -> Result<(Place, Turn), UpstreamError> {
         // The caller's own first, so that one who has too many waits in no other's way.
         let own = self.own(caller).await?;
-        Ok((own, self.turn().await?))
+        Ok((own, self.turn(caller).await?))
     }
 }
 
@@ -95,12 +89,8 @@ pub(super) fn busy() -> UpstreamError {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
-
     use super::*;
     use crate::store::Callers;
-
-    const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     async fn take(
         places: &Places,
@@ -110,7 +100,7 @@ mod tests {
     ) -> Vec<(Place, Turn)> {
         let mut taken = Vec::new();
         while taken.len() < count {
-            taken.push(places.take(&callers.caller(name, ADDRESS)).await.unwrap());
+            taken.push(places.take(&callers.caller(name, name)).await.unwrap());
         }
         taken
     }
@@ -118,24 +108,39 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_caller_takes_no_more_than_its_places_and_leaves_the_rest_to_others() {
         let callers = Callers::default();
-        let places = Places::new(Use::Listing, 5, Duration::from_secs(10));
+        let places = Places::new(Use::Listing, 16, Duration::from_secs(10));
         let mut own = take(&places, &callers, "a", 4).await;
         assert!(matches!(
-            places.take(&callers.caller("a", ADDRESS)).await,
+            places.take(&callers.caller("a", "a")).await,
             Err(UpstreamError::Busy { .. })
         ));
-        let _other = take(&places, &callers, "b", 1).await;
-        assert!(places.take(&callers.caller("c", ADDRESS)).await.is_err());
-        own.pop();
-        take(&places, &callers, "c", 1).await;
+        let _other = take(&places, &callers, "b", 2).await;
+        own.clear();
+        take(&places, &callers, "a", 2).await;
+    }
+
+    /// Before: one with a credential and eight addresses had all 256.
+    #[tokio::test(start_paused = true)]
+    async fn the_addresses_of_one_principal_leave_turns_to_others() {
+        let callers = Callers::default();
+        let places = Places::new(Use::Transfer, 256, Duration::from_secs(1));
+        let mut held = Vec::new();
+        for address in 0..64 {
+            let caller = callers.caller(&format!("token:a 10.0.0.{address}"), "token:a");
+            while let Ok(taken) = places.take(&caller).await {
+                held.push(taken);
+            }
+        }
+        assert_eq!(held.len(), 192);
+        take(&places, &callers, "b", 4).await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_caller_who_left_has_its_places_as_long_as_its_work_goes_on_and_no_longer() {
         let callers = Callers::default();
-        let places = Places::new(Use::Listing, 9, Duration::from_secs(1));
+        let places = Places::new(Use::Listing, 16, Duration::from_secs(1));
         let held = take(&places, &callers, "a", 4).await;
-        assert!(places.take(&callers.caller("a", ADDRESS)).await.is_err());
+        assert!(places.take(&callers.caller("a", "a")).await.is_err());
         drop(held);
         assert_eq!(callers.count(), 0);
         take(&places, &callers, "a", 4).await;

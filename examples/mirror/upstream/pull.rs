@@ -143,8 +143,12 @@ impl PullThrough {
         }
         let (this, name) = (self.clone(), repository.to_owned());
         let (key, wanted) = ((name.clone(), digest.to_string()), digest.clone());
+        if let Some(flight) = self.manifests.running(&key) {
+            return self.judged(repository, flight.await).await;
+        }
+        let turn = self.places.turn(caller).await?;
         let flight = self.manifests.join(key, || async move {
-            let _turn = this.places.turn().await?;
+            let _turn = turn;
             let reference = wanted.to_string();
             let fetched = this.fetch(&name, &reference, Some(&wanted), None).await;
             // Without a condition there is always one.
@@ -187,15 +191,16 @@ impl PullThrough {
         }
         let kept = known.map(|(_, manifest)| manifest);
         let Some(manifest) = kept.clone() else {
-            let checked = self.checked(repository, tag, None).await;
+            let checked = self.checked(caller, repository, tag, None).await;
             return self.judged(repository, checked).await;
         };
         let error = match place {
             Some(place) => {
                 let (this, name, tag) = (self.clone(), repository.to_owned(), tag.to_owned());
+                let caller = caller.clone();
                 // It goes on when it takes too long, so that a slow upstream's tags move all the same.
                 let check = tokio::spawn(async move {
-                    let checked = this.checked(&name, &tag, kept).await;
+                    let checked = this.checked(&caller, &name, &tag, kept).await;
                     drop(place);
                     checked
                 });
@@ -215,15 +220,20 @@ impl PullThrough {
     /// Checks a tag once for all who want that now.
     async fn checked(
         &self,
+        caller: &Caller,
         repository: &str,
         tag: &str,
         kept: Option<Manifest>,
     ) -> Result<Manifest, UpstreamError> {
         let this = self.clone();
         let key = (repository.to_owned(), tag.to_owned());
+        if let Some(check) = self.manifests.running(&key) {
+            return check.await;
+        }
+        let turn = self.places.turn(caller).await?;
         let (name, wanted) = key.clone();
         let check = self.manifests.join(key, || async move {
-            let _turn = this.places.turn().await?;
+            let _turn = turn;
             this.check(&name, &wanted, kept).await
         });
         check.await

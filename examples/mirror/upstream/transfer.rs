@@ -12,8 +12,7 @@ use super::client::Rest;
 use super::download::{Downloads, Key, fits};
 use super::live::Progress;
 use super::options::Patience;
-use super::places::Turn;
-use crate::store::{Incoming, Store};
+use crate::store::{Incoming, Store, Turn};
 
 /// How much is gathered before it goes to the disk.
 const BATCH: usize = 256 * 1024;
