@@ -363,9 +363,24 @@ async fn readiness_tells_when_crls_have_ended() {
     let patient = format!("{CRL}grace = \"1h\"\n");
     let lenient = format!("{CRL}unknown = \"allow\"\n");
     for (tls, crl, status, sign) in [
-        (MTLS, CRL, 503, "[-] crl: 1 of 1 CRLs are past"),
-        (&request, CRL, 200, "[~] crl: 1 of 1 CRLs are past"),
-        (MTLS, &lenient, 200, "[~] crl: 1 of 1 CRLs are past"),
+        (
+            MTLS,
+            CRL,
+            503,
+            "[-] crl: CRLs past their nextUpdate: 1 of 1",
+        ),
+        (
+            &request,
+            CRL,
+            200,
+            "[~] crl: CRLs past their nextUpdate: 1 of 1",
+        ),
+        (
+            MTLS,
+            &lenient,
+            200,
+            "[~] crl: CRLs past their nextUpdate: 1 of 1",
+        ),
         (MTLS, &patient, 200, "[+] crl: ok"),
     ] {
         let guard = load(folder.path(), &[TOKEN, tls, crl]).unwrap();

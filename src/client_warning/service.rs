@@ -12,6 +12,7 @@ use crate::middleware::{Advise, Check, Checked, Head, Kept, Outcome, Parts, Wrap
 use crate::oci::Route;
 use crate::record::Notices;
 use crate::telemetry::metrics;
+use crate::util::counted::counted;
 use crate::{Connection, PeerIdentity, Principal};
 
 /// The service of [`ClientWarningLayer`].
@@ -127,9 +128,9 @@ fn noticed(head: &mut Head, texts: &mut Vec<Text>) {
 fn words(left: Duration) -> String {
     let minutes = left.as_secs() / 60;
     match minutes {
-        0..120 => format!("{minutes} minutes"),
-        120..2_880 => format!("{} hours", minutes / 60),
-        _ => format!("{} days", minutes / 1_440),
+        0..120 => counted(minutes, "minute"),
+        120..2_880 => counted(minutes / 60, "hour"),
+        _ => counted(minutes / 1_440, "day"),
     }
 }
 
@@ -179,7 +180,7 @@ mod tests {
         let hour = 60 * 60;
         for (seconds, expected) in [
             (0, "0 minutes"),
-            (119, "1 minutes"),
+            (119, "1 minute"),
             (2 * hour - 1, "119 minutes"),
             (2 * hour, "2 hours"),
             (48 * hour - 1, "47 hours"),

@@ -144,7 +144,7 @@ fn revocation_now(
             _ => ready,
         };
     }
-    let told = format!("{late} of {active} CRLs are past their nextUpdate");
+    let told = format!("CRLs past their nextUpdate: {late} of {active}");
     let refuses = !options.unknown_allowed;
     if late == active && refuses && current.client_certificate_needed() == Some(true) {
         Readiness::NotReady(told)

@@ -1,5 +1,5 @@
-use super::report::counted;
 use super::{Builder, Report, SecurityWarning};
+use crate::util::counted::counted;
 
 /// What a report says where no credentials are required.
 #[cfg(feature = "auth")]
@@ -251,7 +251,8 @@ impl Builder {
             return;
         };
         let rules = counted(mapping.len(), "rule");
-        report.enforces(format!("{rules} say who the holder of a certificate is"));
+        let say = if mapping.len() == 1 { "says" } else { "say" };
+        report.enforces(format!("{rules} {say} who the holder of a certificate is"));
         if mapping.takes_common_names() {
             report.is_open("certificates that no rule matches count by their common name");
         }

@@ -1,5 +1,5 @@
-use super::report::counted;
 use super::{Builder, Report, SecurityWarning};
+use crate::util::counted::counted;
 
 impl Builder {
     #[cfg(feature = "auth")]

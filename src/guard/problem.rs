@@ -46,8 +46,8 @@ pub enum Problem {
     },
     /// A list that is over.
     #[error(
-        "{ended} of {all} CRLs are past their nextUpdate: the certificates that they are about are refused until \
-         newer ones come"
+        "CRLs past their nextUpdate: {ended} of {all}; the certificates that they are about are refused until newer \
+         ones come"
     )]
     ListsEnded {
         /// How many are over.

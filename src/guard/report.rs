@@ -51,11 +51,3 @@ impl fmt::Display for Report {
         Ok(())
     }
 }
-
-/// As many of them, in words.
-pub(super) fn counted(count: usize, noun: &str) -> String {
-    match count {
-        1 => format!("1 {noun}"),
-        _ => format!("{count} {noun}s"),
-    }
-}

@@ -22,6 +22,7 @@ use crate::Body;
 use crate::connection::places::{Bounds, Full, Idle, Places};
 use crate::connection::raise_descriptor_limit;
 use crate::telemetry::metrics;
+use crate::util::counted::counted;
 use crate::util::descriptors;
 
 /// When a server is stopped.
@@ -46,8 +47,9 @@ const LAST_BACK_OFF: Duration = Duration::from_secs(1);
 /// The requests in flight when a server stopped were not all answered within the drain deadline.
 #[derive(thiserror::Error)]
 #[error(
-    "the drain's time is over: {connections} connections with requests in flight were cut after {} s",
-    deadline.as_secs_f32()
+    "the drain's time is over: after {} s {} with requests in flight had to be cut",
+    deadline.as_secs_f32(),
+    counted(*connections, "connection")
 )]
 #[non_exhaustive]
 pub struct Unfinished {

@@ -5,6 +5,7 @@ pub(crate) mod bounded_cache;
 #[cfg(any(feature = "json-log", feature = "rate", feature = "x509"))]
 pub(crate) mod calendar;
 pub(crate) mod clock;
+pub(crate) mod counted;
 #[cfg(any(feature = "rate", feature = "serve", feature = "tls"))]
 pub(crate) mod deadline;
 #[cfg(feature = "x509")]

@@ -29,6 +29,34 @@ async fn hop_by_hop_headers_of_the_client_stay_on_its_side() {
     assert_eq!(head.get("accept"), Some("application/json"));
 }
 
+/// A registry behind a gateway to CGI takes a sign for the other, and a head may have bytes in it that no text has.
+#[tokio::test]
+async fn what_concerns_one_connection_stays_on_its_side_however_it_is_written() {
+    let (registry, _gate, mut client) = in_front().await;
+    let more =
+        "transfer_encoding: chunked\r\nContent_Length: 5\r\nKeep_Alive: 1\r\nx_kept: yes\r\n";
+    client.send(request("GET", MANIFEST, more)).await;
+    let mut wire = registry.accept().await;
+    let head = wire.head().await;
+    for name in ["transfer_encoding", "content_length", "keep_alive"] {
+        assert_eq!(head.get(name), None, "{head:?}");
+    }
+    assert_eq!(head.get("x_kept"), Some("yes"));
+    wire.send("HTTP/1.1 204 No Content\r\n\r\n").await;
+    assert_eq!(client.head().await.status(), 204);
+
+    let mut bytes = request("GET", MANIFEST, "").into_bytes();
+    let end = bytes.len() - 2;
+    bytes.splice(end..end, *b"connection: x-\xff, x-hop\r\nx-hop: 1\r\n");
+    client.send(bytes).await;
+    let head = wire.head().await;
+    assert_eq!(
+        (head.get("x-hop"), head.get("connection")),
+        (None, None),
+        "{head:?}"
+    );
+}
+
 #[tokio::test]
 async fn hop_by_hop_headers_of_the_registry_stay_on_its_side() {
     let (registry, _gate, mut client) = in_front().await;

@@ -71,12 +71,12 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 /// Without it the message would be another one.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) -> Result<(), FramingError> {
     framing::check(headers)?;
+    // Whatever else is in it.
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         // A message without them is another one, whatever its sender says.
         .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
         .collect();
@@ -91,6 +91,16 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) -> Result<(), FramingEr
         headers.remove(name);
     }
     for name in named {
+        headers.remove(name);
+    }
+    // A registry behind CGI or WSGI would take these for the ones that say where a message ends and for whom it is.
+    let other_ways = headers.keys().filter(|name| {
+        let dashed = dashed(name);
+        let means = |known: &HeaderName| *known == *dashed && *known != **name;
+        means(&CONTENT_LENGTH) || means(&HOST) || HOP_BY_HOP.iter().any(means)
+    });
+    let other_ways: Vec<HeaderName> = other_ways.cloned().collect();
+    for name in other_ways {
         headers.remove(name);
     }
     if trailers {

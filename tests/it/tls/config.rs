@@ -202,7 +202,7 @@ async fn certificates_are_mapped_to_ids_and_groups_and_the_rules_follow_the_file
         told(asking(&other, address)).await,
         "cert:CN=x [] 127.0.0.1"
     );
-    let told_of = "1 rule say who the holder of a certificate is";
+    let told_of = "1 rule says who the holder of a certificate is";
     assert!(
         guard.report().to_string().contains(told_of),
         "{}",
