@@ -65,3 +65,37 @@ async fn a_redirect_elsewhere_passes_and_is_not_followed() {
     }
     assert!(!elsewhere.is_called().await);
 }
+
+#[tokio::test]
+async fn the_next_page_of_a_list_is_on_the_gate_and_links_elsewhere_pass() {
+    let registry = Registry::start().await;
+    let gate = Gate::start(&registry.url()).await;
+    let next = "/v2/_catalog?last=b&n=2";
+    let elsewhere = "<https://docs.example/a,b>; rel=\"help\"";
+    for (said, expected) in [
+        (
+            format!("<{next}>; rel=\"next\""),
+            format!("<{next}>; rel=\"next\""),
+        ),
+        (
+            format!("<{}{next}>; rel=\"next\"", registry.url()),
+            format!("<{next}>; rel=\"next\""),
+        ),
+        (
+            format!("{elsewhere}, <https://registry.example{next}>; rel=\"next\""),
+            format!("{elsewhere}, <{next}>; rel=\"next\""),
+        ),
+        ("<unended".to_owned(), "<unended".to_owned()),
+    ] {
+        let mut client = gate.connect().await;
+        client.send(request("GET", "/v2/_catalog", "")).await;
+        let mut wire = registry.accept().await;
+        wire.head().await;
+        wire.send(format!(
+            "HTTP/1.1 200 OK\r\nlink: {said}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        ))
+        .await;
+        let (head, _) = client.answer().await;
+        assert_eq!(head.get("link"), Some(&*expected));
+    }
+}

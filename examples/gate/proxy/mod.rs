@@ -17,6 +17,7 @@ mod in_flight;
 mod lanes;
 mod late;
 mod live;
+mod locations;
 mod problem;
 mod routes;
 mod targets;
@@ -28,14 +29,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, EXPECT, HOST, LOCATION};
-use http::uri::Authority;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::header::{AUTHORIZATION, EXPECT, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use portcullis::oci::Route;
 use portcullis::{Principal, Watched};
 
 use self::exchange::Exchange;
 use self::in_flight::Probes;
+use self::locations::Asked;
 use self::problem::{Complaints, Problem};
 
 pub(crate) use self::bodies::ProxyBody;
@@ -188,7 +189,7 @@ where
             // The caller was let in already: it is the gate that the registry does not know.
             return Err(Problem::Unauthorized);
         }
-        self.relocate(answer.headers_mut(), proto, host.as_ref())?;
+        Asked::new(&self.upstream, proto, host.as_ref()).relocate(answer.headers_mut())?;
         Ok(answer)
     }
 
@@ -252,51 +253,5 @@ where
         if !peer {
             headers::remove_mirrored(headers);
         }
-    }
-
-    /// Makes a location on the registry itself one that the client can reach. One elsewhere, as of a content
-    /// delivery network, stays.
-    fn relocate(
-        &self,
-        headers: &mut HeaderMap,
-        proto: &str,
-        host: Option<&HeaderValue>,
-    ) -> Result<(), Problem> {
-        let Some(location) = headers.get(LOCATION) else {
-            return Ok(());
-        };
-        // `//host/path` has the scheme of what was asked (RFC 3986 §4.2).
-        let whole = match location.as_bytes() {
-            network @ [b'/', b'/', ..] => [&b"http:"[..], network].concat(),
-            whole => whole.to_vec(),
-        };
-        let Ok(uri) = Uri::try_from(whole) else {
-            return Ok(());
-        };
-        if uri.authority().is_none() {
-            return Ok(());
-        }
-        let asked = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
-        let own = asked
-            .as_ref()
-            .is_some_and(|asked| upstream::is_at(&uri, asked));
-        if !own && !self.upstream.is_named_by(&uri) {
-            return Ok(());
-        }
-        let mut path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let of_root;
-        if !path.starts_with('/') {
-            of_root = format!("/{path}");
-            path = &of_root;
-        }
-        // By itself this would be another host.
-        let relocated = match (path.starts_with("//"), asked) {
-            (false, _) => HeaderValue::from_str(path).ok(),
-            (true, Some(asked)) => HeaderValue::try_from(format!("{proto}://{asked}{path}")).ok(),
-            (true, None) => None,
-        };
-        let relocated = relocated.ok_or_else(|| Problem::Location(location.clone()))?;
-        headers.insert(LOCATION, relocated);
-        Ok(())
     }
 }
