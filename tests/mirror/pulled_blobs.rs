@@ -73,6 +73,42 @@ async fn a_page_that_says_200_to_all_is_no_blob() {
     assert_error(mirror.get(&blob).await, 502, "UNAVAILABLE").await;
 }
 
+/// Before: 15 to 30 s of silence.
+#[tokio::test]
+async fn a_part_where_all_was_asked_for_is_no_blob_and_is_told_at_once() {
+    for range in [
+        "bytes 0-4/10",
+        "bytes 5-9/10",
+        "bytes 0-4/*",
+        "bytes */10",
+        "",
+    ] {
+        let (upstream, here) = (Misbehaving::start().await, Data::new());
+        let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
+        let headers = vec![("content-range", range.to_owned())];
+        let part = Fault::Answer(206, headers, Bytes::from_static(b"layer"));
+        upstream.at("GET /v2/a/blobs/", part);
+        let began = Instant::now();
+        let blob = format!("/v2/a/blobs/{}", sha256(b"layer"));
+        assert_error(mirror.get(&blob).await, 502, "UNAVAILABLE").await;
+        assert!(began.elapsed() < Duration::from_secs(10), "{range}");
+    }
+}
+
+/// Where the upstream gives no rest it is asked for all, of which what is here is left out.
+#[tokio::test]
+async fn a_transfer_that_was_cut_is_whole_from_an_upstream_that_refuses_ranges() {
+    let content = noise(3_000_000);
+    let (upstream, here) = (Misbehaving::start().await, Data::new());
+    let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
+    let blob = format!("/v2/a/blobs/{}", upstream.put_blob("a", &content));
+    // The newest comes first.
+    upstream.times(1, &format!("GET {blob}"), Fault::Status(416));
+    upstream.times(1, &format!("GET {blob}"), Fault::Cut(1_000_000));
+    let got = mirror.get(&blob).await.bytes().await.unwrap();
+    assert!(got == content);
+}
+
 #[tokio::test]
 async fn an_empty_blob_is_one() {
     let (upstream, here) = (Misbehaving::start().await, Data::new());

@@ -231,6 +231,9 @@ impl Upstream {
             }
         }
         let response = self.ask(question).await?;
+        if start == 0 && response.status() == StatusCode::PARTIAL_CONTENT {
+            return Err(UpstreamError::Invalid("a part where all was asked for"));
+        }
         let (start, length) = place(&response)?;
         may_be(digest, response.headers(), length)?;
         Ok(Rest {

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Bytes;
+use axum::http::StatusCode;
 use futures_util::FutureExt as _;
 use reqwest::Response;
 use tokio::sync::watch;
@@ -89,7 +90,12 @@ impl Transfer {
             let upstream = self.downloads.upstream();
             let pause = upstream.patience().pause * 2_u32.pow(vain);
             sleep(pause.max(error.retry_after())).await;
-            rest = upstream.rest_of(repository, digest, at).await;
+            let gives_no_part = StatusCode::RANGE_NOT_SATISFIABLE;
+            let from = match error {
+                UpstreamError::Status(status) if status == gives_no_part => 0,
+                _ => at,
+            };
+            rest = upstream.rest_of(repository, digest, from).await;
         }
         let length = incoming.length();
         let (repository, digest) = self.key.clone();
