@@ -59,6 +59,8 @@ mod installing;
 #[path = "gate/kubernetes.rs"]
 #[allow(dead_code, reason = "that a field is known is the check")]
 mod kubernetes;
+#[path = "gate/kubernetes_names.rs"]
+mod kubernetes_names;
 #[path = "gate/listeners.rs"]
 mod listeners;
 #[path = "gate/locations.rs"]

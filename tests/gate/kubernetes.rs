@@ -26,7 +26,7 @@ const PAGE: &str = include_str!("../../docs/kubernetes.md");
 const IMAGE: &str = include_str!("../../scripts/image.sh");
 
 /// The files, each with the chart's values that it is for, if it is for any.
-const FILES: [(&str, Option<&str>); 7] = [
+pub(crate) const FILES: [(&str, Option<&str>); 7] = [
     (
         "spegel-front-door.yaml",
         Some("spegel-front-door.values.yaml"),
@@ -43,7 +43,7 @@ const FILES: [(&str, Option<&str>); 7] = [
 ];
 
 /// The file of the `node` example.
-const NODE: (&str, Option<&str>) = ("node.yaml", None);
+pub(crate) const NODE: (&str, Option<&str>) = ("node.yaml", None);
 
 /// Those without a configuration.
 const OTHERS: [&str; 4] = [
@@ -54,7 +54,7 @@ const OTHERS: [&str; 4] = [
 ];
 
 /// The documents of a file.
-fn documents(name: &str) -> Vec<Value> {
+pub(crate) fn documents(name: &str) -> Vec<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/kubernetes");
     let text = fs::read_to_string(path.join(name)).unwrap();
     let documents = serde_norway::Deserializer::from_str(&text);
