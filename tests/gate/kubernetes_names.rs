@@ -114,8 +114,8 @@ fn the_certificates_are_those_that_the_gates_have_and_ask_for() {
         (*found.unwrap()).clone()
     };
     for certificate in &certificates {
-        let issuer = named(&issuers, &certificate["spec"]["issuerRef"]["name"]);
-        if let Some(secret) = issuer["spec"]["ca"]["secretName"].as_str() {
+        let signer = named(&issuers, &certificate["spec"]["issuerRef"]["name"]);
+        if let Some(secret) = signer["spec"]["ca"]["secretName"].as_str() {
             let ca = certificates
                 .iter()
                 .find(|it| it["spec"]["secretName"] == secret);
