@@ -418,3 +418,35 @@ async fn a_delta_whose_base_is_not_here_is_told_by_the_check_and_by_readiness() 
         assert_eq!(told.contains(sign), !is_here, "{base}: {told}");
     }
 }
+
+/// One has the higher number and the other the later time: which is the old one is for a person to find out.
+#[tokio::test]
+async fn a_list_that_is_held_back_is_told_by_the_check_and_by_readiness() {
+    let folder = folder();
+    let ca = pki::Ca::new("clients");
+    let server = ca.server(&["localhost"]);
+    let put = |name: &str, content: &[u8]| fs::write(folder.path().join(name), content).unwrap();
+    let earlier = ca.crl_with(12, &[], |list| {
+        list.this_update -= time::Duration::MINUTE;
+    });
+    for (name, text) in [
+        ("ca.crt", &ca.pem),
+        ("tls.crt", &server.pem),
+        ("tls.key", &server.key_pem),
+        ("crl.pem", &ca.crl(10, &[]).pem().unwrap()),
+        ("other.pem", &earlier.pem().unwrap()),
+    ] {
+        put(name, text.as_bytes());
+    }
+    let lists = CRL.replace("\"crl.pem\"", "\"crl.pem\", \"other.pem\"");
+    let guard = load(folder.path(), &[TOKEN, MTLS, &lists]).unwrap();
+    let told = "contradicts the one in force";
+    let report = guard.report().to_string();
+    assert!(report.contains(told), "{report}");
+    let (status, ready) = ready(&Admin::new().with_checks(guard.checks())).await;
+    assert_eq!(status, 200, "{ready}");
+    assert!(
+        ready.contains("[~] crl: ") && ready.contains(told),
+        "{ready}"
+    );
+}

@@ -101,9 +101,9 @@ impl CrlSet {
             kept.push(Arc::clone(list));
         }
         for of_issuer in &mut self.by_issuer {
-            let before = previous.by_issuer.iter();
-            let mut before = before.filter(|before| before.name == of_issuer.name);
-            of_issuer.forgotten = before.next().and_then(|before| before.forgotten);
+            let place = previous.place(of_issuer.name);
+            let before = place.ok().and_then(|at| previous.by_issuer[at].forgotten);
+            of_issuer.forgotten = of_issuer.forgotten.max(before);
         }
         for list in kept.into_iter().chain(self.newest_of(before_orphans)) {
             self.remember(&list, previous);

@@ -245,7 +245,7 @@ impl CrlSet {
         Some(&self.by_issuer[at])
     }
 
-    fn place(&self, issuer: NameKey) -> Result<usize, usize> {
+    pub(super) fn place(&self, issuer: NameKey) -> Result<usize, usize> {
         self.by_issuer.binary_search_by_key(&issuer, |of| of.name)
     }
 }

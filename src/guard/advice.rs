@@ -331,6 +331,9 @@ impl Advice<'_> {
             let (issuer, base) = (issuer.into(), base.into());
             self.here("crl.files", Problem::NoBase { issuer, base });
         }
+        for why in lists.held_back() {
+            self.here("crl.files", Problem::HeldBack(why.into()));
+        }
     }
 
     #[cfg(unix)]

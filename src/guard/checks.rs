@@ -137,12 +137,14 @@ fn revocation_now(
         });
     if late == 0 {
         let ready = Readiness::of(revocation.lists());
-        return match lists.without_base().next() {
-            Some((issuer, base)) if matches!(ready, Readiness::Ready) => Readiness::Degraded(
-                format!("the complete CRL {base} of {issuer}, which a delta is over, is not here"),
-            ),
-            _ => ready,
-        };
+        if !matches!(ready, Readiness::Ready) {
+            return ready;
+        }
+        let base = lists.without_base().next().map(|(issuer, base)| {
+            format!("the complete CRL {base} of {issuer}, which a delta is over, is not here")
+        });
+        let why = base.or_else(|| lists.held_back().next());
+        return why.map_or(ready, Readiness::Degraded);
     }
     let told = format!("CRLs past their nextUpdate: {late} of {active}");
     let refuses = !options.unknown_allowed;

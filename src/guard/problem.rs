@@ -66,6 +66,9 @@ pub enum Problem {
         /// The number of the list that is missing, in hexadecimal digits.
         base: Box<str>,
     },
+    /// A list that waits for the end of another, with which it contradicts itself.
+    #[error("{0}")]
+    HeldBack(Box<str>),
     /// A secret that is over.
     #[error("the credential {id:?} has expired, and lets nobody in: renew it or take it out")]
     Expired {
