@@ -73,6 +73,8 @@ mod routes;
 mod secure;
 #[path = "gate/support.rs"]
 mod support;
+#[path = "gate/wire.rs"]
+mod wire;
 
 /// As of the commands of `portcullisctl`.
 type Answer = Result<bool, Box<dyn std::error::Error>>;
