@@ -343,22 +343,28 @@ async fn readiness_tells_of_every_part_whose_reload_failed() {
     }
 }
 
-#[tokio::test]
-async fn readiness_tells_when_crls_have_ended() {
+/// A folder with a CA, a certificate of its for the server, and this list.
+fn folder_with(ca: &pki::Ca, list: &rcgen::CertificateRevocationList) -> TempDir {
     let folder = folder();
-    let ca = pki::Ca::new("clients");
-    let late = |params: &mut rcgen::CertificateRevocationListParams| {
-        params.next_update = time::OffsetDateTime::now_utc() - time::Duration::MINUTE;
-    };
     let server = ca.server(&["localhost"]);
     for (name, text) in [
         ("ca.crt", ca.pem.clone()),
         ("tls.crt", server.pem),
         ("tls.key", server.key_pem),
-        ("crl.pem", ca.crl_with(1, &[], late).pem().unwrap()),
+        ("crl.pem", list.pem().unwrap()),
     ] {
         fs::write(folder.path().join(name), text).unwrap();
     }
+    folder
+}
+
+#[tokio::test]
+async fn readiness_tells_when_crls_have_ended() {
+    let ca = pki::Ca::new("clients");
+    let late = |params: &mut rcgen::CertificateRevocationListParams| {
+        params.next_update = time::OffsetDateTime::now_utc() - time::Duration::MINUTE;
+    };
+    let folder = folder_with(&ca, &ca.crl_with(1, &[], late));
     let request = format!("{MTLS}client_auth = \"request\"\n");
     let patient = format!("{CRL}grace = \"1h\"\n");
     let lenient = format!("{CRL}unknown = \"allow\"\n");
@@ -393,18 +399,9 @@ async fn readiness_tells_when_crls_have_ended() {
 /// After a restart too, when what an earlier delta revoked is not known any more.
 #[tokio::test]
 async fn a_delta_whose_base_is_not_here_is_told_by_the_check_and_by_readiness() {
-    let folder = folder();
     let ca = pki::Ca::new("clients");
-    let server = ca.server(&["localhost"]);
+    let folder = folder_with(&ca, &ca.crl(10, &[]));
     let put = |name: &str, content: &[u8]| fs::write(folder.path().join(name), content).unwrap();
-    for (name, text) in [
-        ("ca.crt", &ca.pem),
-        ("tls.crt", &server.pem),
-        ("tls.key", &server.key_pem),
-        ("crl.pem", &ca.crl(10, &[]).pem().unwrap()),
-    ] {
-        put(name, text.as_bytes());
-    }
     let lists = CRL.replace("\"crl.pem\"", "\"crl.pem\", \"delta.crl\"");
     for (base, is_here) in [(10, true), (12, false), (9, true)] {
         put("delta.crl", &ca.delta(&ca.crl_with(13, &[7], |_| {}), base));
@@ -422,22 +419,12 @@ async fn a_delta_whose_base_is_not_here_is_told_by_the_check_and_by_readiness() 
 /// One has the higher number and the other the later time: which is the old one is for a person to find out.
 #[tokio::test]
 async fn a_list_that_is_held_back_is_told_by_the_check_and_by_readiness() {
-    let folder = folder();
     let ca = pki::Ca::new("clients");
-    let server = ca.server(&["localhost"]);
-    let put = |name: &str, content: &[u8]| fs::write(folder.path().join(name), content).unwrap();
+    let folder = folder_with(&ca, &ca.crl(10, &[]));
     let earlier = ca.crl_with(12, &[], |list| {
         list.this_update -= time::Duration::MINUTE;
     });
-    for (name, text) in [
-        ("ca.crt", &ca.pem),
-        ("tls.crt", &server.pem),
-        ("tls.key", &server.key_pem),
-        ("crl.pem", &ca.crl(10, &[]).pem().unwrap()),
-        ("other.pem", &earlier.pem().unwrap()),
-    ] {
-        put(name, text.as_bytes());
-    }
+    fs::write(folder.path().join("other.pem"), earlier.pem().unwrap()).unwrap();
     let lists = CRL.replace("\"crl.pem\"", "\"crl.pem\", \"other.pem\"");
     let guard = load(folder.path(), &[TOKEN, MTLS, &lists]).unwrap();
     let told = "contradicts the one in force";

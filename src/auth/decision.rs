@@ -65,9 +65,10 @@ impl Authentication {
             AuthorizationField::One(value) => authorization::read(value, &mut buffer),
             AuthorizationField::Several => Err(Malformed),
         };
+        // Of no form that a credential has, it is no guess at one: neighbours with one that can be guessed do not pay for it.
         let Ok(presented) = presented else {
-            let refusal = Refusal::CredentialsMalformed;
-            return Decision::Made(self.wrong(refusal, Guess::Token, &situation));
+            let checked = self.check(Guess::Token, &situation);
+            return Decision::Made(checked.and(Err(Refusal::CredentialsMalformed)));
         };
         let (user, secret) = match &presented {
             PresentedCredentials::Basic(user_pass) => {

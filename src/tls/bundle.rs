@@ -23,7 +23,8 @@ type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 /// The time between two readings that must agree.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The same where a certificate may be a mix by a few bytes, which could as well agree by chance.
+/// The same where a certificate may be a mix by a few bytes, which could as well agree by chance, or by any: before the
+/// first reading there is none to compare with.
 const LONG_PAUSE: Duration = Duration::from_millis(250);
 
 /// How many bytes of two signatures do not agree by chance.
@@ -117,7 +118,11 @@ fn check_ends(
     chain: &[(usize, CertificateDer<'_>)],
     previous: &[CertificateDer<'_>],
 ) -> Result<Duration, TlsError> {
-    let mut pause = PAUSE;
+    let mut pause = if previous.is_empty() {
+        LONG_PAUSE
+    } else {
+        PAUSE
+    };
     for (line, der) in chain {
         for last in previous.iter().filter(|last| *last != der) {
             let pairs = der.iter().rev().zip(last.iter().rev());

@@ -102,7 +102,14 @@ impl Downloads {
         if let Some(start) = self.0.starts.running(key) {
             return start.await;
         }
-        let turn = self.0.places.turn(caller).await?;
+        let turn = match self.0.places.turn(caller).await {
+            Ok(turn) => turn,
+            // Another caller may have begun it meanwhile.
+            Err(busy) => match self.0.starts.running(key) {
+                Some(start) => return start.await,
+                None => return self.running(key).ok_or(busy),
+            },
+        };
         let (this, wanted) = (self.clone(), key.clone());
         let start = || async move { this.start(wanted, turn).await };
         self.0.starts.join(key.clone(), start).await

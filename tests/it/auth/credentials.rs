@@ -799,15 +799,18 @@ async fn a_flood_of_passwords_is_shed_and_tokens_pass() {
     assert_eq!(Ask::basic("alice", "password").of(&layer).await.status, 200);
 }
 
-#[tokio::test]
-async fn a_flood_of_passwords_from_one_source_does_not_keep_a_right_one_from_another_out() {
-    let hash = bcrypt::hash("password", 9).unwrap();
+/// For the password of alice, which takes so long.
+fn one_password_at_a_time(cost: u32) -> TokenAuthLayer {
+    let hash = bcrypt::hash("password", cost).unwrap();
     let alice = Credential::new("alice").with_secret(hash.parse::<Secret>().unwrap());
     let options = PasswordOptions::default().with_concurrent(NonZeroUsize::MIN);
-    let credentials = Credentials::new([alice]).unwrap();
-    let authentication =
-        Authentication::token(Watched::fixed(credentials)).with_passwords(&options);
-    let layer = TokenAuthLayer::new(authentication);
+    let credentials = Watched::fixed(Credentials::new([alice]).unwrap());
+    TokenAuthLayer::new(Authentication::token(credentials).with_passwords(&options))
+}
+
+#[tokio::test]
+async fn a_flood_of_passwords_from_one_source_does_not_keep_a_right_one_from_another_out() {
+    let layer = one_password_at_a_time(9);
     // More than wait by default, all there before the right one comes.
     let flood: Vec<_> = (0..60)
         .map(|number| {
@@ -828,13 +831,7 @@ async fn a_flood_of_passwords_from_one_source_does_not_keep_a_right_one_from_ano
 
 #[tokio::test]
 async fn guesses_from_more_sources_than_may_wait_do_not_keep_a_right_password_out() {
-    let hash = bcrypt::hash("password", 8).unwrap();
-    let alice = Credential::new("alice").with_secret(hash.parse::<Secret>().unwrap());
-    let options = PasswordOptions::default().with_concurrent(NonZeroUsize::MIN);
-    let credentials = Credentials::new([alice]).unwrap();
-    let authentication =
-        Authentication::token(Watched::fixed(credentials)).with_passwords(&options);
-    let layer = TokenAuthLayer::new(authentication);
+    let layer = one_password_at_a_time(8);
     let failed = Arc::new(AtomicUsize::new(0));
     let flood: Vec<_> = (0..48)
         .map(|source| {
@@ -865,6 +862,21 @@ async fn guesses_from_more_sources_than_may_wait_do_not_keep_a_right_password_ou
     for guesser in flood {
         guesser.abort();
     }
+}
+
+/// A signed token may be longer than what is read of one.
+#[tokio::test]
+async fn what_has_no_form_of_a_credential_is_no_guess_that_neighbours_pay_for() {
+    let weak = Credential::new("ci").with_secret(Secret::of_token(b"weak-token").guessable());
+    let layer = layer([CredentialSource::credential(weak)]);
+    let source = "198.51.100.1";
+    let long = "e".repeat(9_000);
+    for _ in 0..100 {
+        let refused = Ask::bearer(&long).from(source).of(&layer).await;
+        assert_eq!(refused.status, 401);
+    }
+    let neighbour = Ask::bearer("weak-token").from(source);
+    assert_eq!(neighbour.of(&layer).await.status, 200);
 }
 
 #[tokio::test]

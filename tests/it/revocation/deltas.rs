@@ -75,6 +75,17 @@ impl World {
         self.ca.delta(&list, delta.base)
     }
 
+    /// A delta over this complete list, which begins after those of lower numbers and ends in an hour.
+    fn over(&self, base: u8, number: u8, entries: &[(u64, Reason)]) -> Vec<u8> {
+        let over = Delta {
+            begins: i64::from(number) - 600,
+            ends: HOUR,
+            base,
+            entries,
+        };
+        self.delta(u64::from(number), &over)
+    }
+
     /// What these lists say of a node, so many seconds from now.
     fn says(&self, lists: &[Vec<u8>], serial: u64, at: i64) -> &'static str {
         revocation(lists)
@@ -450,20 +461,9 @@ async fn by_the_servers_own_clock_a_list_ends() {
 #[test]
 fn a_delta_whose_base_is_not_here_takes_no_revocation_of_another_back() {
     let world = World::new();
-    let delta = |number, base, begins, entries: &[_]| {
-        world.delta(
-            number,
-            &Delta {
-                begins,
-                ends: HOUR,
-                base,
-                entries,
-            },
-        )
-    };
     let (complete, later) = (world.complete(10, &[]), world.complete(12, &[]));
-    let revoking = delta(11, 10, -120, &[(7, Reason::KeyCompromise)]);
-    let (orphan, over_all) = (delta(13, 12, -60, &[]), delta(13, 10, -60, &[]));
+    let revoking = world.over(10, 11, &[(7, Reason::KeyCompromise)]);
+    let (orphan, over_all) = (world.over(12, 13, &[]), world.over(10, 13, &[]));
     let known = || Revocation::builder().with_authorities([world.ca.der.clone()]);
     let says = |revocation: &Revocation| revocation.examine(&world.path(7), world.at(0)).label();
 
@@ -498,30 +498,17 @@ fn a_delta_whose_base_is_not_here_takes_no_revocation_of_another_back() {
 #[test]
 fn deltas_without_any_complete_list_take_no_revocation_of_another_back() {
     let world = World::new();
-    let delta = |number, base, entries: &[_]| {
-        let begins = i64::from(number) - 120;
-        let number = u64::from(number);
-        world.delta(
-            number,
-            &Delta {
-                begins,
-                ends: HOUR,
-                base,
-                entries,
-            },
-        )
-    };
     let says = |revocation: &Revocation| revocation.examine(&world.path(7), world.at(0)).label();
-    let revoking = delta(11_u8, 10, &[(7, Reason::KeyCompromise)]);
+    let revoking = world.over(10, 11, &[(7, Reason::KeyCompromise)]);
     let known = || Revocation::builder().with_authorities([world.ca.der.clone()]);
     let revocation = known().from_bytes([&*revoking]).unwrap();
     assert_eq!(says(&revocation), "revoked");
-    revocation.publish([&*delta(13, 12, &[])]).unwrap();
+    revocation.publish([&*world.over(12, 13, &[])]).unwrap();
     assert_eq!(says(&revocation), "revoked");
-    revocation.publish([&*delta(15, 14, &[])]).unwrap();
+    revocation.publish([&*world.over(14, 15, &[])]).unwrap();
     assert_eq!(says(&revocation), "revoked");
     // One over the same complete list has all that the first has, and it is not there any more.
-    revocation.publish([&*delta(16, 10, &[])]).unwrap();
+    revocation.publish([&*world.over(10, 16, &[])]).unwrap();
     assert_eq!(says(&revocation), "unknown");
 
     // A list of another key is not the base.
@@ -531,7 +518,7 @@ fn deltas_without_any_complete_list_take_no_revocation_of_another_back() {
     let revocation = both().from_bytes([&*revoking, &**of_other.der()]).unwrap();
     assert_eq!(says(&revocation), "revoked");
     revocation
-        .publish([&*delta(13, 12, &[]), &**of_other.der()])
+        .publish([&*world.over(12, 13, &[]), &**of_other.der()])
         .unwrap();
     assert_eq!(says(&revocation), "revoked");
 }
@@ -540,16 +527,8 @@ fn deltas_without_any_complete_list_take_no_revocation_of_another_back() {
 #[test]
 fn of_deltas_whose_base_is_not_here_so_many_stay_and_no_more() {
     let world = World::new();
-    let delta = |number: u8, serial| {
-        let entries = [(serial, Reason::KeyCompromise)];
-        let over = Delta {
-            begins: i64::from(number) - 600,
-            ends: HOUR,
-            base: number - 1,
-            entries: &entries,
-        };
-        world.delta(u64::from(number), &over)
-    };
+    let delta =
+        |number: u8, serial| world.over(number - 1, number, &[(serial, Reason::KeyCompromise)]);
     let complete = world.complete(10, &[]);
     let known = Revocation::builder().with_authorities([world.ca.der.clone()]);
     let revocation = known.from_bytes([&*complete, &*delta(11, 7)]).unwrap();
