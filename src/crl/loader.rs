@@ -301,15 +301,18 @@ impl<'a> Loader<'a> {
             {
                 continue;
             }
-            let error = LoadError::Displaced {
-                origin: file.display().to_string(),
-                issuer: list.issuer.to_string(),
-            };
-            self.lists.refused.push(Arc::new(error));
-            let before = self.previous.and_then(|previous| previous.files.get(&file));
-            let mut before = before.into_iter().flat_map(|known| &known.displaced);
-            if !before.any(|one| one.as_ptr() == Arc::as_ptr(&list)) {
-                metrics::crl_refused("unusable");
+            // One that is over is told of as such.
+            if !list.is_over(self.now) {
+                let error = LoadError::Displaced {
+                    origin: file.display().to_string(),
+                    issuer: list.issuer.to_string(),
+                };
+                self.lists.refused.push(Arc::new(error));
+                let before = self.previous.and_then(|previous| previous.files.get(&file));
+                let mut before = before.into_iter().flat_map(|known| &known.displaced);
+                if !before.any(|one| one.as_ptr() == Arc::as_ptr(&list)) {
+                    metrics::crl_refused("unusable");
+                }
             }
             if let Some(known) = self.lists.files.get_mut(&file) {
                 known.displaced.push(Arc::downgrade(&list));
