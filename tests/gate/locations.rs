@@ -1,6 +1,6 @@
 //! Where a registry sends its clients.
 
-use crate::support::{Gate, MANIFEST, Registry, UPLOADS, request};
+use crate::support::{Gate, Head, MANIFEST, Registry, UPLOADS, request};
 
 /// The location that a client gets where the registry says this one.
 async fn location(
@@ -10,20 +10,31 @@ async fn location(
     status: u16,
     said: &str,
 ) -> String {
-    let mut client = gate.connect().await;
     let target = if method == "POST" { UPLOADS } else { MANIFEST };
-    client
-        .send(request(method, target, "content-length: 0\r\n"))
-        .await;
+    let field = format!("location: {said}");
+    let head = answered(
+        registry,
+        gate,
+        &request(method, target, "content-length: 0\r\n"),
+        status,
+        &field,
+    )
+    .await;
+    assert_eq!(head.status(), status);
+    head.get("location").unwrap().to_owned()
+}
+
+/// The head that a client gets of the registry's answer with this field.
+async fn answered(registry: &Registry, gate: &Gate, asked: &str, status: u16, field: &str) -> Head {
+    let mut client = gate.connect().await;
+    client.send(asked).await;
     let mut wire = registry.accept().await;
     wire.head().await;
     wire.send(format!(
-        "HTTP/1.1 {status} Somewhere\r\nlocation: {said}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        "HTTP/1.1 {status} Somewhere\r\n{field}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
     ))
     .await;
-    let (head, _) = client.answer().await;
-    assert_eq!(head.status(), status);
-    head.get("location").unwrap().to_owned()
+    client.answer().await.0
 }
 
 #[tokio::test]
@@ -87,15 +98,8 @@ async fn the_next_page_of_a_list_is_on_the_gate_and_links_elsewhere_pass() {
         ),
         ("<unended".to_owned(), "<unended".to_owned()),
     ] {
-        let mut client = gate.connect().await;
-        client.send(request("GET", "/v2/_catalog", "")).await;
-        let mut wire = registry.accept().await;
-        wire.head().await;
-        wire.send(format!(
-            "HTTP/1.1 200 OK\r\nlink: {said}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-        ))
-        .await;
-        let (head, _) = client.answer().await;
+        let asked = request("GET", "/v2/_catalog", "");
+        let head = answered(&registry, &gate, &asked, 200, &format!("link: {said}")).await;
         assert_eq!(head.get("link"), Some(&*expected));
     }
 }

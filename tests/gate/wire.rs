@@ -349,7 +349,7 @@ async fn what_a_registry_sends_besides_its_answer_reaches_no_client() {
     assert!([200, 502].contains(&found[0]), "{found:?}");
 }
 
-/// RFC 9112 §3.2.2: the target's host is the one that counts, and is what the registry is told.
+/// RFC 9112 §3.2.2: an absolute target overrides `Host`, also in what is forwarded.
 #[tokio::test]
 async fn the_host_of_an_absolute_target_counts_and_not_the_field() {
     let registry = Strict::start(OK).await;

@@ -176,8 +176,8 @@ async fn a_list_that_can_never_be_read_is_reported_and_holds_up_no_other_of_its_
         ask(admin, "/metrics").await.contains(&good)
     })
     .await;
-    // Which is told after the metric, and by another thread.
-    eventually("told no more", async || {
+    // Readiness is updated after the metric, by another thread.
+    eventually("no longer reported", async || {
         !ask(admin, "/readyz").await.contains("lists/hung.pem")
     })
     .await;

@@ -71,7 +71,7 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 /// Without it the message would be another one.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) -> Result<(), FramingError> {
     framing::check(headers)?;
-    // Whatever else is in it.
+    // The whole value may be no UTF-8.
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -87,20 +87,10 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) -> Result<(), FramingEr
                 .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
         })
     });
-    for name in HOP_BY_HOP {
-        headers.remove(name);
-    }
+    remove_if(headers, |name| HOP_BY_HOP.iter().any(|it| *it == *name));
+    // A gateway to CGI or WSGI reads it as `Content-Length`.
+    headers.remove("content_length");
     for name in named {
-        headers.remove(name);
-    }
-    // A registry behind CGI or WSGI would take these for the ones that say where a message ends and for whom it is.
-    let other_ways = headers.keys().filter(|name| {
-        let dashed = dashed(name);
-        let means = |known: &HeaderName| *known == *dashed && *known != **name;
-        means(&CONTENT_LENGTH) || means(&HOST) || HOP_BY_HOP.iter().any(means)
-    });
-    let other_ways: Vec<HeaderName> = other_ways.cloned().collect();
-    for name in other_ways {
         headers.remove(name);
     }
     if trailers {

@@ -15,7 +15,7 @@ mod fair;
 #[path = "../../process/shares.rs"]
 mod shares;
 
-use self::fair::{Part, Pool};
+pub(crate) use self::fair::{Part, Pool};
 use self::shares::{Share, Shares};
 pub(crate) use self::shares::{network, site};
 
@@ -69,22 +69,6 @@ pub(crate) enum Use {
     Question,
     Listing,
     Check,
-}
-
-/// What all callers together may ask of the upstream at once. `Clone` costs an `Arc`.
-#[derive(Clone)]
-pub(crate) struct Turns(Pool);
-
-/// One of them, free again when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Turn {
-    _part: Part,
-}
-
-impl Turns {
-    pub(crate) fn new(count: usize) -> Self {
-        Self(Pool::new(count))
-    }
 }
 
 /// Memory of a caller's, given back when it is dropped.
@@ -144,17 +128,15 @@ impl Caller {
         part.ok_or(StoreError::CallerBusy)
     }
 
-    /// A part of a pool, if the other sources leave it within this time.
-    async fn share_of(&self, pool: &Pool, amount: usize, patience: Duration) -> Option<Part> {
+    /// A part of a pool, if the other callers leave it within this time.
+    pub(crate) async fn share_of(
+        &self,
+        pool: &Pool,
+        amount: usize,
+        patience: Duration,
+    ) -> Option<Part> {
         let until = Instant::now() + patience;
         pool.take(self.0.name(), &self.0.group, amount, until).await
-    }
-
-    /// A turn among those of all callers, if one is left within this time.
-    pub(crate) async fn turn(&self, turns: &Turns, patience: Duration) -> Option<Turn> {
-        Some(Turn {
-            _part: self.share_of(&turns.0, 1, patience).await?,
-        })
     }
 
     /// One of the caller's own places. It counts for as long as the caller is kept with it.

@@ -59,7 +59,7 @@ mod walk;
 
 pub(crate) use along::{Along, Reader};
 pub(crate) use blobs::Blob;
-pub(crate) use caller::{Caller, Callers, Memory, Turn, Turns, Use, network, site};
+pub(crate) use caller::{Caller, Callers, Memory, Part, Pool, Use, network, site};
 pub(crate) use check::Check;
 pub(crate) use collect::{Collection, Freed};
 pub(crate) use digest::{Algorithm, Digest, DigestError};

@@ -10,10 +10,10 @@ use tokio::time::Instant;
 use super::client::Rest;
 use super::flight::Flights;
 use super::live::{Live, Progress, Transferred};
-use super::places::Places;
+use super::places::{Places, Turn};
 use super::transfer::Transfer;
 use super::{Upstream, UpstreamError};
-use crate::store::{Caller, Digest, Incoming, Store, Turn, Use};
+use crate::store::{Caller, Digest, Incoming, Store, Use};
 
 /// How many blobs are fetched at once for all callers.
 const ALL: usize = 256;
@@ -88,7 +88,13 @@ impl Downloads {
             let running = if let Some(running) = running {
                 running
             } else {
-                self.started(caller, &key).await?
+                let (this, wanted) = (self.clone(), key.clone());
+                let start = |turn| async move { this.start(wanted, turn).await };
+                let turn = self.0.places.turn(caller);
+                let started = self.0.starts.join_in_turn(key.clone(), turn, start).await;
+                // Its transfer may run already.
+                let whole = || self.running(&key).filter(Transferred::is_whole);
+                started.or_else(|error| whole().ok_or(error))?
             };
             match running.reader(place) {
                 Ok(live) => return Ok(live),
@@ -96,23 +102,6 @@ impl Downloads {
                 Err(back) => place = back,
             }
         }
-    }
-
-    async fn started(&self, caller: &Caller, key: &Key) -> Result<Transferred, UpstreamError> {
-        if let Some(start) = self.0.starts.running(key) {
-            return start.await;
-        }
-        let turn = match self.0.places.turn(caller).await {
-            Ok(turn) => turn,
-            // Another caller may have begun it meanwhile.
-            Err(busy) => match self.0.starts.running(key) {
-                Some(start) => return start.await,
-                None => return self.running(key).ok_or(busy),
-            },
-        };
-        let (this, wanted) = (self.clone(), key.clone());
-        let start = || async move { this.start(wanted, turn).await };
-        self.0.starts.join(key.clone(), start).await
     }
 
     async fn start(&self, key: Key, turn: Turn) -> Result<Transferred, UpstreamError> {

@@ -41,7 +41,7 @@ where
     }
 
     /// The work on `key` that is running.
-    pub(super) fn running(&self, key: &K) -> Option<Shared<BoxFuture<'static, T>>> {
+    fn running(&self, key: &K) -> Option<Shared<BoxFuture<'static, T>>> {
         let running = self.0.running.lock();
         running.get(key).and_then(|(_, flight)| flight.upgrade())
     }
@@ -72,6 +72,37 @@ where
             running.insert(key, (number, weak));
         }
         flight
+    }
+}
+
+impl<K, V, E> Flights<K, Result<V, E>>
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    E: Clone + Send + Sync + 'static,
+{
+    /// As [`Flights::join`], where the work needs something first (`turn`): it is waited for before others can join, so that
+    /// they never wait for what this caller has too many of.
+    pub(super) async fn join_in_turn<P, F>(
+        &self,
+        key: K,
+        turn: impl Future<Output = Result<P, E>>,
+        work: impl FnOnce(P) -> F,
+    ) -> Result<V, E>
+    where
+        F: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        if let Some(flight) = self.running(&key) {
+            return flight.await;
+        }
+        match turn.await {
+            Ok(turn) => self.join(key, || work(turn)).await,
+            // Another caller may have begun it meanwhile.
+            Err(error) => match self.running(&key) {
+                Some(flight) => flight.await,
+                None => Err(error),
+            },
+        }
     }
 }
 

@@ -6,13 +6,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::UpstreamError;
-use crate::store::{Caller, Turn, Turns, Use};
+use crate::store::{Caller, Part, Pool, Use};
 
 /// How much may be asked of the upstream at once: by one caller, and by all. `Clone` costs an `Arc`.
 #[derive(Clone)]
 pub(super) struct Places {
     of: Use,
-    all: Turns,
+    all: Pool,
     patience: Duration,
 }
 
@@ -23,12 +23,15 @@ pub(super) struct Place {
     _caller: Caller,
 }
 
+/// A place among those of all, which work has that others may join.
+pub(super) type Turn = Part;
+
 impl Places {
     /// `all` for all callers; a caller waits for one for as long as `patience`.
     pub(super) fn new(of: Use, all: usize, patience: Duration) -> Self {
         Self {
             of,
-            all: Turns::new(all),
+            all: Pool::new(all),
             patience,
         }
     }
@@ -50,13 +53,13 @@ impl Places {
         Some(Place::of(own, caller))
     }
 
-    /// Waits for a place among all, which work has that others join: before it can be joined, so that others never wait
-    /// for what this caller has too many of.
+    /// Waits for a place among all, as one of this caller's.
     ///
     /// # Errors
     /// As [`Places::own`].
     pub(super) async fn turn(&self, caller: &Caller) -> Result<Turn, UpstreamError> {
-        caller.turn(&self.all, self.patience).await.ok_or_else(busy)
+        let turn = caller.share_of(&self.all, 1, self.patience).await;
+        turn.ok_or_else(busy)
     }
 
     /// Both, for what one caller wants alone.

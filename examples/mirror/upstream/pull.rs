@@ -143,11 +143,8 @@ impl PullThrough {
         }
         let (this, name) = (self.clone(), repository.to_owned());
         let (key, wanted) = ((name.clone(), digest.to_string()), digest.clone());
-        if let Some(flight) = self.manifests.running(&key) {
-            return self.judged(repository, flight.await).await;
-        }
-        let turn = self.places.turn(caller).await?;
-        let flight = self.manifests.join(key, || async move {
+        let turn = self.places.turn(caller);
+        let flight = self.manifests.join_in_turn(key, turn, |turn| async move {
             let _turn = turn;
             let reference = wanted.to_string();
             let fetched = this.fetch(&name, &reference, Some(&wanted), None).await;
@@ -227,12 +224,9 @@ impl PullThrough {
     ) -> Result<Manifest, UpstreamError> {
         let this = self.clone();
         let key = (repository.to_owned(), tag.to_owned());
-        if let Some(check) = self.manifests.running(&key) {
-            return check.await;
-        }
-        let turn = self.places.turn(caller).await?;
+        let turn = self.places.turn(caller);
         let (name, wanted) = key.clone();
-        let check = self.manifests.join(key, || async move {
+        let check = self.manifests.join_in_turn(key, turn, |turn| async move {
             let _turn = turn;
             this.check(&name, &wanted, kept).await
         });

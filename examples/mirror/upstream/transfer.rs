@@ -13,7 +13,8 @@ use super::client::Rest;
 use super::download::{Downloads, Key, fits};
 use super::live::Progress;
 use super::options::Patience;
-use crate::store::{Incoming, Store, Turn};
+use super::places::Turn;
+use crate::store::{Incoming, Store};
 
 /// How much is gathered before it goes to the disk.
 const BATCH: usize = 256 * 1024;
