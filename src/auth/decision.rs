@@ -226,7 +226,7 @@ impl Authentication {
         }
         let candidates = own.candidates(user);
         Decision::Pending(PasswordCheck::new(
-            self, user_pass, candidates, situation, known,
+            self, user_pass, candidates, claim, situation, known,
         ))
     }
 
@@ -265,7 +265,7 @@ impl Authentication {
     }
 
     /// What the queue for the verification of passwords has to know of this client.
-    pub(super) fn claim(&self, client: Option<IpAddr>, user: &[u8]) -> Claim {
+    fn claim(&self, client: Option<IpAddr>, user: &[u8]) -> Claim {
         match &self.throttle {
             Some(throttle) => throttle.claim(client, user),
             None => Claim::of(client.map(throttle::source)),

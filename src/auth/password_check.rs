@@ -11,6 +11,7 @@ use super::credentials::Candidates;
 use super::digest::HashName;
 use super::situation::{Client, Situation};
 use super::throttle::Guess;
+use super::turns::Claim;
 use crate::{Principal, Refusal};
 
 /// The verification of a password, off this worker. Boxed: it takes milliseconds anyway.
@@ -22,6 +23,7 @@ impl PasswordCheck {
         authentication: &Authentication,
         user_pass: &UserPass<'_>,
         candidates: Candidates,
+        claim: Claim,
         situation: &Situation<'_>,
         known: Refusal,
     ) -> Self {
@@ -39,7 +41,7 @@ impl PasswordCheck {
             open: true,
         };
         Self(Box::pin(async move {
-            let hash = attempt.verify(password, candidates).await;
+            let hash = attempt.verify(password, candidates, claim).await;
             let hash = hash.map_err(|refusal| match refusal {
                 Refusal::CredentialsUnknown => known,
                 _ => refusal,
@@ -79,6 +81,7 @@ impl Attempt {
         &mut self,
         password: Zeroizing<Vec<u8>>,
         candidates: Candidates,
+        claim: Claim,
     ) -> Result<HashName, Refusal> {
         // Others of the same source or for the same id may have failed while this one waited.
         let situation = Situation {
@@ -88,7 +91,6 @@ impl Attempt {
         };
         let still = || self.authentication.check(self.guess(), &situation);
         let passwords = &self.authentication.passwords;
-        let claim = self.authentication.claim(self.client, &self.user);
         let hash = passwords
             .verify(self.user.clone(), password, candidates, claim, still)
             .await;

@@ -5,8 +5,8 @@ use tokio::sync::oneshot;
 
 /// So many turns at a time. Who has to wait does so in its own lane: lanes take turns, so that one with many
 /// waiting delays another by one of its own. Where the queue is full, the longest lane gives up its newest for a
-/// shorter one, and among lanes of one length the one with the worst standing for one with a better: so many
-/// sources that guess keep nobody out, however few each of them has waiting.
+/// shorter one, and among lanes of one length the one with the worst standing for one with a better: sources with recent
+/// failures do not lock out a client without any.
 #[derive(Clone)]
 pub(super) struct Turns(Arc<Inner>);
 
@@ -18,8 +18,8 @@ pub(super) struct Claim {
     pub(super) failures: u32,
 }
 
-/// A caller's source, of which those without a known address are one, and whether it was seen to be this caller's
-/// own: so its neighbours there are not in its lane.
+/// A client's source, of which those without a known address are one, and whether the password of the user that it claims
+/// was right there within a day: other users' guesses at that source are not in its lane.
 pub(super) type Lane = (Option<u128>, bool);
 
 /// Better is less: a source with failures is behind those without any, and behind each caller's own.
