@@ -301,7 +301,7 @@ impl<'a> Loader<'a> {
             {
                 continue;
             }
-            // One that is over is told of as such.
+            // An expired list is logged and reported as expired.
             if !list.is_over(self.now) {
                 let error = LoadError::Displaced {
                     origin: file.display().to_string(),

@@ -100,11 +100,6 @@ impl CrlSet {
             }
             kept.push(Arc::clone(list));
         }
-        for of_issuer in &mut self.by_issuer {
-            let place = previous.place(of_issuer.name);
-            let before = place.ok().and_then(|at| previous.by_issuer[at].forgotten);
-            of_issuer.forgotten = of_issuer.forgotten.max(before);
-        }
         for list in kept.into_iter().chain(self.newest_of(before_orphans)) {
             self.remember(&list, previous);
             let of_issuer = self.by_or_new(&list.issuer);
@@ -126,6 +121,12 @@ impl CrlSet {
                     waiting,
                 }));
             of_issuer.lists.push(list);
+        }
+        // Of lists that were kept, too.
+        for of_issuer in &mut self.by_issuer {
+            let place = previous.place(of_issuer.name);
+            let before = place.ok().and_then(|at| previous.by_issuer[at].forgotten);
+            of_issuer.forgotten = of_issuer.forgotten.max(before);
         }
         self.resolve_as(previous, &time);
     }

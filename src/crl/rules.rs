@@ -82,10 +82,8 @@ impl CrlSet {
         let asked = RefCell::default();
         for (at, certificate) in path.certificates().iter().enumerate().take(depth) {
             let question = Question::new(self, path, at, options, time, &asked);
-            let cause = match question.status(|_| {}) {
+            let cause = match self.unless_lapsed(question.status(|_| {})) {
                 Status::Revoked(verdict) => return verdict,
-                // What was revoked since is not known.
-                _ if self.have_lapsed => UnknownCause::Lapsed,
                 Status::Good => continue,
                 Status::Unknown(cause) => cause,
             };
@@ -133,7 +131,7 @@ impl CrlSet {
                 // Whatever the others say.
                 decided_by.drain(..decided_by.len().saturating_sub(1));
             }
-            let verdict = match status {
+            let verdict = match self.unless_lapsed(status) {
                 _ if !time.has_come(certificate.not_before)
                     || time.is_past(certificate.not_after) =>
                 {
@@ -143,16 +141,13 @@ impl CrlSet {
                     decided_by.clear();
                     Verdict::NotAsked
                 }
+                Status::Good => Verdict::Good,
                 Status::Revoked(verdict) => verdict,
-                Status::Good if !self.have_lapsed => Verdict::Good,
-                status => match question.exemption() {
+                Status::Unknown(cause) => match question.exemption() {
                     Some(exempt) => exempt,
                     None => Verdict::Unknown {
                         serial: serial.clone(),
-                        cause: match status {
-                            Status::Unknown(cause) if !self.have_lapsed => cause,
-                            _ => UnknownCause::Lapsed,
-                        },
+                        cause,
                     },
                 },
             };
@@ -165,6 +160,16 @@ impl CrlSet {
             }
         });
         found.collect()
+    }
+
+    /// What lists that have lapsed say: who was revoked since is not known.
+    fn unless_lapsed(&self, status: Status) -> Status {
+        match status {
+            Status::Good | Status::Unknown(_) if self.have_lapsed => {
+                Status::Unknown(UnknownCause::Lapsed)
+            }
+            known => known,
+        }
     }
 }
 

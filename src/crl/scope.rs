@@ -209,8 +209,7 @@ impl DistributionPoint {
             };
             let mut crl_issuers = Vec::new();
             let issuers = fields.optional(der::context(2, true))?;
-            let is_anothers = issuers.is_some();
-            if let Some(issuers) = issuers {
+            if let Some(issuers) = &issuers {
                 for name in GeneralName::all(issuers.reader())? {
                     if let GeneralName::Directory(name) = name {
                         crl_issuers.push(name);
@@ -218,7 +217,7 @@ impl DistributionPoint {
                 }
             }
             fields.finish()?;
-            if is_anothers && crl_issuers.is_empty() {
+            if issuers.is_some() && crl_issuers.is_empty() {
                 // No list is by a signer without a directory name, and one of the certificate's own issuer is not meant.
                 continue;
             }

@@ -52,7 +52,7 @@ pub(super) struct OfIssuer {
     /// Nearly always none.
     pub(super) contradictions: Vec<Contradiction>,
     /// The latest `thisUpdate` of all deltas that were kept no longer because they were too many: a complete list from
-    /// before it says of nobody that they are not revoked.
+    /// before it does not prove that a certificate is not revoked.
     pub(super) forgotten: Option<u64>,
 }
 
@@ -214,6 +214,12 @@ impl CrlSet {
     pub fn next_update(&self) -> Option<SystemTime> {
         let in_force = self.in_force(clock::seconds());
         in_force.map(|list| list.next_update).min().map(time)
+    }
+
+    /// How many lists count for all that they say, now.
+    #[cfg(feature = "tls")]
+    pub(crate) fn active(&self) -> usize {
+        self.in_force(clock::seconds()).count()
     }
 
     /// How many active lists are past their `nextUpdate`, at a time in seconds after 1970.

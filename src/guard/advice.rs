@@ -324,7 +324,7 @@ impl Advice<'_> {
         let now = now.unwrap_or_default().saturating_sub(options.grace);
         let ended = lists.ended(now.as_secs());
         if ended > 0 {
-            let all = lists.terms().len();
+            let all = lists.active();
             self.here("crl.files", Problem::ListsEnded { ended, all });
         }
         for (issuer, base) in lists.without_base() {

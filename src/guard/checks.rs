@@ -128,7 +128,7 @@ fn revocation_now(
     let current = material.load();
     let options = revocation.options();
     let lists = revocation.lists().load();
-    let active = lists.terms().len();
+    let active = lists.active();
     let late = current
         .system_time()
         .and_then(|now| now.duration_since(std::time::UNIX_EPOCH).ok())

@@ -1,3 +1,4 @@
+#[cfg(feature = "serve")]
 use std::collections::HashMap;
 use std::net::IpAddr;
 #[cfg(feature = "serve")]
